@@ -1,1 +1,49 @@
-int main() { return 0; }
+// The program that users, mpirun and srun see. It loads neither torch nor MPI; commands that need them run in ballast-runtime.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <iostream>
+
+#include "launch/command.h"
+#include "launch/exit_code.h"
+
+namespace ballast::launch {
+namespace {
+
+/// Becomes the sibling executable; returns only by throwing.
+void exec_runtime(std::string_view command, char** argv) {
+  const std::filesystem::path sibling = std::filesystem::read_symlink("/proc/self/exe").replace_filename("ballast-runtime");
+  execv(sibling.c_str(), argv);
+  const int reason = errno;
+  if (reason == ENOENT) {
+    throw std::runtime_error(
+        fmt::format("ballast {} runs in {}, which was not built: it needs LibTorch; run launch/setup.sh and build again", command,
+                    sibling.string()));
+  }
+  throw std::runtime_error(fmt::format("cannot start {}: {}", sibling.string(), std::strerror(reason)));
+}
+
+int run(int argc, char** argv) {
+  const Invocation invocation = parse_command_line({argv + 1, argv + argc}, std::cout, std::cerr);
+  if (!invocation.text.empty()) {
+    std::cout << invocation.text;
+    return kSuccess;
+  }
+  if (!invocation.command->run) exec_runtime(invocation.command->name, argv);
+  return invocation.command->run(invocation.line);
+}
+
+}  // namespace
+}  // namespace ballast::launch
+
+int main(int argc, char** argv) {
+  try {
+    return ballast::launch::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << std::endl;
+    return ballast::launch::exit_code_of(error);
+  }
+}

@@ -1,0 +1,22 @@
+#include "launch/commands.h"
+
+namespace ballast::launch {
+
+const std::vector<Command>& commands() {
+  using enum Flag;
+  static const std::vector<Command> table = {
+      {"train", "<run.textproto>", "train a model", {kSet, kResume}, nullptr},
+      {"eval", "<run.textproto>", "held-out loss of a checkpoint", {kSet, kJson}, nullptr},
+      {"generate", "<run.textproto>", "text from a checkpoint", {kSet, kJson}, nullptr},
+      {"bench", "step <run.textproto>", "timings of a training step and its parts", {kSet, kJson}, nullptr},
+      {"doctor", "[folder]", "what this machine can do, and what to change", {kJson, kBench, kTopology}, nullptr},
+      {"config",
+       "show|check|docs|diff [file...]",
+       "resolve, check, compare and explain run files",
+       {kSet, kJson, kWorld},
+       run_config},
+  };
+  return table;
+}
+
+}  // namespace ballast::launch

@@ -1,0 +1,9 @@
+#pragma once
+// The commands that run without torch; each is launch/commands/<name>.cpp and a row in commands.cpp.
+#include "launch/command.h"
+
+namespace ballast::launch {
+
+int run_config(const CommandLine& line);
+
+}  // namespace ballast::launch
