@@ -30,7 +30,7 @@ void add_set(CLI::App& app, const char* name, CommandLine& line) {
   app.add_option(name, line.set)->allow_extra_args(false);
 }
 void add_world(CLI::App& app, const char* name, CommandLine& line) {
-  app.add_option(name, line.world)->check(CLI::PositiveNumber);
+  app.add_option(name, line.world)->check(CLI::Range(1, 1 << 20));
 }
 
 constexpr FlagRow kFlags[] = {
@@ -90,15 +90,15 @@ Invocation parse_command_line(const std::vector<std::string>& arguments, std::os
   line.output = &output;
   line.errors = &errors;
   if (arguments.empty()) throw UsageError("no command given\n\n" + overview());
-  if (arguments[0] == "--help" || arguments[0] == "-h") return {nullptr, line, overview()};
+  if (arguments[0] == "--help") return {nullptr, line, overview()};
   if (arguments[0] == "--version") return {nullptr, line, version_text()};
 
   const Command& command = find_command(arguments[0]);
   invocation.command = &command;
-  CLI::App app(std::string(command.summary), fmt::format("ballast {}", command.name));
+  CLI::App app;
+  app.set_help_flag("--help");
   for (const FlagRow& row : kFlags) {
-    if (std::find(command.flags.begin(), command.flags.end(), row.flag) != command.flags.end())
-      row.add(app, row.name, line, row.help);
+    if (takes(command, row.flag)) row.add(app, row.name, line);
   }
   if (!command.arguments.empty()) app.add_option("arguments", line.arguments);
   try {
