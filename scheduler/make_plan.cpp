@@ -1,0 +1,124 @@
+#include "scheduler/make_plan.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "scheduler/plan/kv_sources.h"
+#include "scheduler/plan/layout.h"
+#include "scheduler/plan/validate.h"
+#include "scheduler/policy/registry.h"
+
+namespace ballast::scheduler {
+
+namespace {
+
+/// Tokens of one rank, far above any memory: keeps sums of lengths within 64 bits.
+constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
+
+/// Homes where attention has the tokens. Head rings and tasks have no such place: their policies give homes.
+std::vector<std::vector<Chunk>> homes_of_work(const std::vector<AttentionWork>& work, int num_ranks) {
+  std::vector<std::vector<Chunk>> homes(num_ranks);
+  const auto add = [&](int rank, const Chunk& chunk) {
+    if (chunk.begin == chunk.end) return;
+    std::vector<Chunk>& home = homes[rank];
+    if (!home.empty() && home.back().sequence == chunk.sequence && home.back().end == chunk.begin) {
+      home.back().end = chunk.end;
+    } else {
+      home.push_back(chunk);
+    }
+  };
+  for (const AttentionWork& piece : work) {
+    if (const auto* ring = std::get_if<Ring>(&piece)) {
+      const auto chunks = zigzag_chunks(ring->sequence, ring->shares);
+      for (std::size_t i = 0; i < ring->ranks.size(); ++i) {
+        for (const Chunk& chunk : chunks[i]) add(ring->ranks[i], chunk);
+      }
+    } else if (const auto* gather = std::get_if<AllGather>(&piece)) {
+      for (std::size_t i = 0; i < gather->ranks.size(); ++i) {
+        for (const Chunk& chunk : gather->queries[i]) add(gather->ranks[i], chunk);
+      }
+    } else if (const auto* all_to_all = std::get_if<HeadAllToAll>(&piece)) {
+      for (std::size_t i = 0; i < all_to_all->ranks.size(); ++i) {
+        for (const Chunk& chunk : all_to_all->tokens[i]) add(all_to_all->ranks[i], chunk);
+      }
+    }
+  }
+  return homes;
+}
+
+}  // namespace
+
+std::vector<std::vector<std::int64_t>> micro_batch_runs(const std::vector<std::int64_t>& lengths,
+                                                        std::int64_t tokens_per_micro_batch) {
+  std::vector<std::vector<std::int64_t>> runs(1);
+  std::int64_t tokens = 0;
+  for (std::size_t s = 0; s < lengths.size(); ++s) {
+    if (tokens_per_micro_batch > 0 && !runs.back().empty() && tokens + lengths[s] > tokens_per_micro_batch) {
+      runs.emplace_back();
+      tokens = 0;
+    }
+    runs.back().push_back(static_cast<std::int64_t>(s));
+    tokens += lengths[s];
+  }
+  return runs;
+}
+
+RankProgram training_program(int num_micro_batches) {
+  RankProgram program;
+  const auto append = [&](const Op& op) {
+    Instruction instruction{op, {}};
+    if (!program.empty()) instruction.after.push_back(static_cast<int>(program.size()) - 1);
+    program.push_back(std::move(instruction));
+  };
+  for (int m = 0; m < num_micro_batches; ++m) {
+    append(Forward{m});
+    append(Backward{m});
+  }
+  append(ReduceGradients{});
+  append(UpdateParameters{});
+  append(GatherParameters{});
+  return program;
+}
+
+Plan make_plan(const PlanRequest& request) {
+  const Policy& policy = find_policy(request.options.policy);
+  std::int64_t total = 0;
+  for (std::size_t s = 0; s < request.lengths.size(); ++s) {
+    if (request.lengths[s] < 1 || request.lengths[s] > kMaxTokens - total) {
+      throw std::invalid_argument(fmt::format("lengths: sequence {} has {} tokens; wanted at least 1, and at most {} in all", s,
+                                              request.lengths[s], kMaxTokens));
+    }
+    total += request.lengths[s];
+  }
+  const std::int64_t cap = request.options.token_cap_per_rank;
+  if (cap < 0 || request.options.tokens_per_micro_batch < 0) {
+    throw std::invalid_argument(fmt::format("scheduler: token_cap_per_rank {} and tokens_per_micro_batch {} must not be negative",
+                                            cap, request.options.tokens_per_micro_batch));
+  }
+  Plan plan;
+  plan.step = request.step;
+  plan.policy = policy.name;
+  plan.lengths = request.lengths;
+  const int num_ranks = request.topology.num_ranks();
+  if (num_ranks < 1) throw std::invalid_argument("cluster: no ranks to plan for");
+  for (std::vector<std::int64_t>& run : micro_batch_runs(request.lengths, request.options.tokens_per_micro_batch)) {
+    MicroBatch micro_batch;
+    Placement placement = policy.place({request.lengths, run, request.topology, request.model, cap > 0 ? cap : kMaxTokens});
+    micro_batch.homes = placement.homes.empty() ? homes_of_work(placement.work, num_ranks) : std::move(placement.homes);
+    if (!placement.charged_tokens.empty()) {
+      if (plan.charged_tokens.empty()) plan.charged_tokens = request.lengths;
+      for (std::size_t i = 0; i < run.size(); ++i) plan.charged_tokens[run[i]] = placement.charged_tokens[i];
+    }
+    micro_batch.sequences = std::move(run);
+    micro_batch.work = std::move(placement.work);
+    micro_batch.kv_source_layer = kv_sources(request.model.num_layers);
+    plan.is_routed = plan.is_routed || placement.is_routed;
+    plan.micro_batches.push_back(std::move(micro_batch));
+  }
+  plan.ranks.assign(num_ranks, training_program(static_cast<int>(plan.micro_batches.size())));
+  validate(plan, {num_ranks, request.model.num_layers, cap, static_cast<int>(request.model.num_attention_heads)});
+  return plan;
+}
+
+}  // namespace ballast::scheduler

@@ -1,0 +1,13 @@
+#pragma once
+// Policy options from their text form.
+#include "scheduler/policy/policy.h"
+
+namespace ballast::schema {
+class Scheduler;
+}
+
+namespace ballast::scheduler {
+
+PolicyOptions policy_options_from(const schema::Scheduler& scheduler);
+
+}  // namespace ballast::scheduler

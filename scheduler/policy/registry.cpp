@@ -1,0 +1,31 @@
+#include "scheduler/policy/registry.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "scheduler/policy/longest_first.h"
+#include "scheduler/policy/sequential.h"
+
+namespace ballast::scheduler {
+
+namespace {
+
+constexpr Policy kPolicies[] = {
+    {"sequential", "documents in arrival order, kept whole, in packs of a rank's budget", place_sequential},
+    {"longest_first", "documents kept whole, longest first, each to the rank with the least work", place_longest_first},
+};
+
+}  // namespace
+
+std::span<const Policy> policies() { return kPolicies; }
+
+const Policy& find_policy(const std::string& name) {
+  std::vector<std::string> known;
+  for (const Policy& policy : kPolicies) {
+    if (name == policy.name) return policy;
+    known.emplace_back(policy.name);
+  }
+  throw std::invalid_argument(fmt::format("scheduler.policy: unknown policy '{}'; known: {}", name, fmt::join(known, ", ")));
+}
+
+}  // namespace ballast::scheduler

@@ -1,0 +1,15 @@
+#pragma once
+// Topology from its text form.
+#include "scheduler/topology/topology.h"
+
+namespace ballast::schema {
+class Cluster;
+}
+
+namespace ballast::scheduler {
+
+/// Topology of a cluster message. Neither `nodes` nor `uniform`: one node with one rank.
+/// Throws: std::invalid_argument when both are given, or as number_ranks.
+Topology topology_from(const schema::Cluster& cluster);
+
+}  // namespace ballast::scheduler
