@@ -30,13 +30,10 @@ at::Tensor token_prices(const at::Tensor& scores_TE, const at::Tensor& price_E, 
 /// Returns: price_E.
 at::Tensor expert_prices(const at::Tensor& scores_TE, const at::Tensor& token_price_T, std::int64_t capacity);
 
-/// q - mean(q): a constant in q changes no choice.
-at::Tensor center_prices(const at::Tensor& price_E);
-
 /// Repeats `iterations` times p = token_prices(q), q = center(expert_prices(p)) with capacity floor(T K / E), starting from
 /// price_E. Returns: price_E; zeros when K = E; the price given when T = 0. Cost: O(iterations T (E + K)). Source: 2502.15451,
 /// without the clip to q >= 0.
-at::Tensor balance_prices(const at::Tensor& scores_TE, const at::Tensor& price_E, std::int64_t k, std::int64_t iterations);
+at::Tensor balance_prices(const at::Tensor& scores_TE, const at::Tensor& start_E, std::int64_t k, std::int64_t iterations);
 
 /// Slots of each expert.
 /// Returns: int64 count_E, sum T K.
@@ -73,7 +70,10 @@ struct Balanced {
   std::int64_t num_moved;  ///< by the repair
 };
 /// Exactly balanced assignment: balance_prices, topk_experts, expert_capacities, repair_assignment.
-/// Shapes: scores_TE, price_E (start; zeros when nothing is known); 1 <= k <= E; iterations >= 0.
-Balanced balanced_assignment(const at::Tensor& scores_TE, const at::Tensor& price_E, std::int64_t k, std::int64_t iterations);
+/// All of it on scores rounded to multiples of a power of two, about 2^-12 of their standard deviation, on which the arithmetic
+/// of prices is exact. Equal tokens (every document's first) and the ties that prices make by construction are then true ties,
+/// decided by row and expert, and not by the last bits, which depend on how many rows a rank multiplied at once. Shapes:
+/// scores_TE, start_E (prices to start from; zeros when nothing is known); 1 <= k <= E; iterations >= 0.
+Balanced balanced_assignment(const at::Tensor& scores_TE, const at::Tensor& start_E, std::int64_t k, std::int64_t iterations);
 
 }  // namespace ballast::kernels
