@@ -11,6 +11,8 @@
 #include "runtime/data/data.pb.h"
 #include "runtime/data/data_error.h"
 #include "runtime/data/document_digest.h"
+#include "runtime/data/json_lines.h"
+#include "runtime/data/megatron_documents.h"
 #include "runtime/data/split.h"
 #include "runtime/data/text_files.h"
 
@@ -22,9 +24,14 @@ std::unique_ptr<TokenDocuments> open_documents(const schema::Data& options, cons
       const auto& source = options.text_files();
       return tokenizer.tokenize(read_text_files(source.folder(), source.glob(), source.max_file_bytes()));
     }
-    default:
+    case schema::Data::kJsonLines:
+      return tokenizer.tokenize(read_json_lines(options.json_lines().path(), options.json_lines().text_key()));
+    case schema::Data::kMegatron:
+      return open_megatron_documents(options.megatron().prefix(), tokenizer);
+    case schema::Data::SOURCE_NOT_SET:
       throw std::invalid_argument("data: no source; give one of text_files, json_lines, megatron");
   }
+  throw std::logic_error("data: a source without a reader");
 }
 
 Corpus open_corpus(const schema::Data& options) {

@@ -38,7 +38,8 @@ class Mixer {
   void add(const HeadPart& part) {
     add(part.head_begin);
     add(part.head_end);
-    add(part.query_block);
+    add(part.query_block_begin);
+    add(part.query_block_end);
     add(part.num_query_blocks);
     add(part.ranks);
     add(part.shares);

@@ -96,9 +96,11 @@ void visit_holdings(const AttentionWork& work, const Visit& visit) {
       for (const HeadPart& part : head_ring.parts) {
         const std::int64_t heads = part.head_end - part.head_begin;
         const std::int64_t blocks = part.num_query_blocks;
+        const std::int64_t own_blocks = part.query_block_end - part.query_block_begin;
         for (std::size_t i = 0; i < part.ranks.size(); ++i) {
-          // Queries and outputs of one block are one half of a token each head; keys and values of all tokens the other half.
-          const std::int64_t numerator = part.shares[i] * heads * (1 + blocks);
+          // Queries and outputs of the own blocks are one half of a token each head; keys and values of all tokens the other
+          // half.
+          const std::int64_t numerator = part.shares[i] * heads * (own_blocks + blocks);
           visit(part.ranks[i], (numerator + num_heads * blocks - 1) / (num_heads * blocks));
         }
       }

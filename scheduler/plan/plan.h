@@ -24,12 +24,14 @@ struct Ring {
 };
 
 /// Query heads [head_begin, head_end) of a sequence on one ring, usually the ranks of one node.
-/// With `num_query_blocks` above 1 the part computes only block `query_block` of the queries (cut zigzag over the blocks)
-/// against all keys. `shares` are keys held by each member; its queries are in the same proportion.
+/// With `num_query_blocks` above 1 the queries are cut zigzag in that many blocks and the part computes blocks
+/// [query_block_begin, query_block_end) against all keys. `shares` are keys held by each member; its queries of every block are
+/// in the same proportion.
 struct HeadPart {
   int head_begin = 0;
   int head_end = 0;
-  int query_block = 0;
+  int query_block_begin = 0;
+  int query_block_end = 1;
   int num_query_blocks = 1;
   std::vector<int> ranks;
   std::vector<std::int64_t> shares;

@@ -64,14 +64,17 @@ class WorkChecker {
                       part.head_begin, part.head_end, num_heads_);
         continue;
       }
-      if (part.num_query_blocks < 1 || part.query_block < 0 || part.query_block >= part.num_query_blocks) {
-        findings_.add("micro-batch {}: a head ring of sequence {} has query block {} of {}", micro_batch_, ring.sequence,
-                      part.query_block, part.num_query_blocks);
+      if (part.query_block_begin < 0 || part.query_block_begin >= part.query_block_end ||
+          part.query_block_end > part.num_query_blocks) {
+        findings_.add("micro-batch {}: a head ring of sequence {} has query blocks [{}, {}) of {}", micro_batch_, ring.sequence,
+                      part.query_block_begin, part.query_block_end, part.num_query_blocks);
         continue;
       }
       if (!shares_add_up(part.shares, length, ring.sequence)) continue;
-      for (const Chunk& chunk : query_block_chunks(ring.sequence, length, part.query_block, part.num_query_blocks)) {
-        coverage_.push_back({chunk, part.head_begin, part.head_end});
+      for (int block = part.query_block_begin; block < part.query_block_end; ++block) {
+        for (const Chunk& chunk : query_block_chunks(ring.sequence, length, block, part.num_query_blocks)) {
+          coverage_.push_back({chunk, part.head_begin, part.head_end});
+        }
       }
     }
   }

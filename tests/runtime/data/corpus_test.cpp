@@ -10,6 +10,7 @@
 #include "runtime/data/byte_tokenizer.h"
 #include "runtime/data/data.pb.h"
 #include "runtime/data/data_error.h"
+#include "runtime/data/megatron_writer.h"
 #include "tests/runtime/data/temporary_folder.h"
 
 namespace ballast::data {
@@ -61,6 +62,35 @@ TEST_F(CorpusTest, FingerprintFollowsDataAndMeaningOnly) {
   EXPECT_NE(fingerprint([](auto& o) { o.mutable_text_files()->set_glob("d[1-9]*"); }), base);
   folder_.write("d0", "b");  // was "a"
   EXPECT_NE(fingerprint([](auto&) {}), base);
+}
+
+// The same texts in the same order are the same corpus, however they are kept.
+TEST_F(CorpusTest, SourcesOfTheSameTextsAreEqual) {
+  const Corpus from_folder = open_corpus(options_);
+  std::string lines;
+  MegatronWriter writer(folder_.path("set"), from_folder.tokenizer->vocab_size());
+  for (std::int64_t d = 0; d < from_folder.documents->size(); ++d) {
+    std::vector<std::int32_t> tokens(static_cast<std::size_t>(from_folder.documents->length(d)));
+    from_folder.documents->read(d, 0, tokens);
+    lines += fmt::format("{{\"text\":\"{}\"}}\n", from_folder.tokenizer->decode(tokens));
+    tokens.push_back(from_folder.tokenizer->eos());
+    writer.add_document(tokens);
+  }
+  writer.finish();
+
+  schema::Data json_lines = options_;
+  json_lines.mutable_json_lines()->set_path(folder_.write("set.jsonl", lines).string());
+  schema::Data megatron = options_;
+  megatron.mutable_megatron()->set_prefix(folder_.path("set").string());
+  for (const auto& options : {json_lines, megatron}) {
+    const Corpus corpus = open_corpus(options);
+    EXPECT_EQ(corpus.fingerprint, from_folder.fingerprint);
+    EXPECT_EQ(corpus.train_bytes, from_folder.train_bytes);
+    ASSERT_EQ(corpus.train.num_sequences(), from_folder.train.num_sequences());
+    for (std::int64_t i = 0; i < 2 * corpus.train.num_sequences(); ++i) {
+      ASSERT_EQ(corpus.train.sequence(i).tokens, from_folder.train.sequence(i).tokens);
+    }
+  }
 }
 
 TEST_F(CorpusTest, NothingHeldOutWhenAskedSo) {

@@ -129,12 +129,12 @@ TEST(Validate, HeadRingsNeedEveryHeadOfEveryQuery) {
   const auto with_parts = [](std::vector<HeadPart> parts) {
     return [parts](Plan& p) { p.micro_batches[0].work[0] = HeadRing{0, parts}; };
   };
-  const HeadPart front{0, 3, 0, 1, {0}, {10}};
-  EXPECT_EQ(finding(with_parts({front, {3, 4, 0, 2, {0}, {10}}, {3, 4, 1, 2, {1}, {10}}})), "valid");
-  EXPECT_THAT(finding(with_parts({front, {3, 4, 0, 2, {1}, {10}}})),
+  const HeadPart front{0, 3, 0, 1, 1, {0}, {10}};
+  EXPECT_EQ(finding(with_parts({front, {3, 4, 0, 1, 2, {0}, {10}}, {3, 4, 1, 2, 2, {1}, {10}}})), "valid");
+  EXPECT_THAT(finding(with_parts({front, {3, 4, 0, 1, 2, {1}, {10}}})),
               HasSubstr("queries [3, 8) of sequence 0 are not computed for head 3"));
-  EXPECT_THAT(finding(with_parts({front, {2, 4, 0, 1, {1}, {10}}})), HasSubstr("computed twice"));
-  EXPECT_THAT(finding(with_parts({front, {3, 5, 0, 1, {1}, {10}}})), HasSubstr("has heads [3, 5) of 4"));
+  EXPECT_THAT(finding(with_parts({front, {2, 4, 0, 1, 1, {1}, {10}}})), HasSubstr("computed twice"));
+  EXPECT_THAT(finding(with_parts({front, {3, 5, 0, 1, 1, {1}, {10}}})), HasSubstr("has heads [3, 5) of 4"));
 }
 
 TEST(Cursor, WalksADiamond) {
