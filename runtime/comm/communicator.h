@@ -86,7 +86,7 @@ class CommError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Handle of a started operation. The buffers of the call must live until it is finished.
+/// Handle of a started operation. The buffers of the call and the communicator live until it is finished.
 /// Destroying an unfinished one waits for it; when an exception is unwinding it is abandoned instead, and the communicator
 /// refuses every later call.
 class Pending {

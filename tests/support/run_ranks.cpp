@@ -10,7 +10,7 @@
 
 #include "runtime/comm/local_communicator.h"
 
-namespace ballast::testing {
+namespace ballast::support {
 
 RankError::RankError(int rank, const std::string& text)
     : std::runtime_error(fmt::format("rank {}: {}", rank, text)), rank_(rank) {}
@@ -44,4 +44,4 @@ void run_ranks(int num_ranks, const std::function<void(comm::Communicator&)>& fn
   if (consequence) throw *consequence;
 }
 
-}  // namespace ballast::testing
+}  // namespace ballast::support

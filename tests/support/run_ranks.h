@@ -7,7 +7,7 @@
 
 #include "runtime/comm/communicator.h"
 
-namespace ballast::testing {
+namespace ballast::support {
 
 /// What a rank of run_ranks threw; `what()` is "rank r: " and its text.
 class RankError : public std::runtime_error {
@@ -25,4 +25,4 @@ class RankError : public std::runtime_error {
 void run_ranks(int num_ranks, const std::function<void(comm::Communicator&)>& fn,
                std::chrono::duration<double> deadline = std::chrono::seconds(120));
 
-}  // namespace ballast::testing
+}  // namespace ballast::support

@@ -2,7 +2,9 @@
 // One suite for all communicators: backend x size x dtype x count. A backend's test defines run_world() and is done.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <numeric>

@@ -41,7 +41,7 @@ std::vector<float> execute(Communicator& comm, const std::vector<Transfer>& tran
 TEST(Exchange, RowsComeInOrderOfSource) {
   // Any order of the list, two transfers of one pair, one to itself, an empty one.
   const std::vector<Transfer> transfers{{2, 0, 2}, {1, 0, 1}, {0, 0, 1}, {2, 1, 1}, {2, 0, 1}, {1, 2, 0}};
-  testing::run_ranks(3, [&](Communicator& comm) {
+  support::run_ranks(3, [&](Communicator& comm) {
     const std::vector<float> received = execute(comm, transfers);
     if (comm.rank() == 0) {
       EXPECT_EQ(received, (std::vector<float>{0, 0, 0, 1, 0, 0, 2, 0, 0, 2, 0, 1, 2, 0, 2}));
@@ -58,7 +58,7 @@ TEST(Exchange, AnyTransfersDeliverEveryRowOnce) {
     const int size = *rc::gen::inRange(1, 5);
     const auto transfers = *rc::gen::container<std::vector<Transfer>>(
         rc::gen::construct<Transfer>(rc::gen::inRange(0, size), rc::gen::inRange(0, size), rc::gen::inRange<std::int64_t>(0, 9)));
-    testing::run_ranks(size, [&](Communicator& comm) {
+    support::run_ranks(size, [&](Communicator& comm) {
       std::vector<float> want;
       for (int src = 0; src < size; ++src) {
         std::int64_t num = 0;
@@ -72,7 +72,7 @@ TEST(Exchange, AnyTransfersDeliverEveryRowOnce) {
 
 TEST(Exchange, WayBackRestoresWhatWasSent) {
   const std::vector<Transfer> there{{0, 1, 2}, {0, 0, 1}, {1, 0, 3}};
-  testing::run_ranks(2, [&](Communicator& comm) {
+  support::run_ranks(2, [&](Communicator& comm) {
     std::vector<float> sent(static_cast<std::size_t>(num_sent_rows(there, comm.rank())));
     for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<float>(10 * comm.rank()) + static_cast<float>(i);
     std::vector<float> received(static_cast<std::size_t>(num_received_rows(there, comm.rank())));

@@ -10,7 +10,7 @@
 
 namespace ballast::comm {
 
-void run_world(int num_ranks, const std::function<void(Communicator&)>& body) { testing::run_ranks(num_ranks, body); }
+void run_world(int num_ranks, const std::function<void(Communicator&)>& body) { support::run_ranks(num_ranks, body); }
 
 namespace {
 
@@ -24,7 +24,7 @@ std::string failure_of(int num_ranks, const std::set<int>& absent, std::chrono::
                        const std::function<void(Communicator&)>& body) {
   std::latch present_have_ended(num_ranks - static_cast<int>(absent.size()));
   try {
-    testing::run_ranks(
+    support::run_ranks(
         num_ranks,
         [&](Communicator& comm) {
           if (absent.contains(comm.rank())) return present_have_ended.wait();
@@ -32,7 +32,7 @@ std::string failure_of(int num_ranks, const std::set<int>& absent, std::chrono::
           body(comm);
         },
         deadline);
-  } catch (const testing::RankError& error) {
+  } catch (const support::RankError& error) {
     return error.what();
   }
   return "nobody failed";

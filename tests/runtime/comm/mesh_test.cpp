@@ -16,7 +16,7 @@ std::vector<std::int64_t> members(Communicator& axis, int world_rank) {
 }
 
 TEST(Mesh, ConsecutiveRanksShareTheExperts) {
-  testing::run_ranks(6, [](Communicator& world) {
+  support::run_ranks(6, [](Communicator& world) {
     const Mesh mesh(world, 3);
     const int rank = world.rank();
     const int first = rank / 3 * 3;
@@ -29,7 +29,7 @@ TEST(Mesh, ConsecutiveRanksShareTheExperts) {
 }
 
 TEST(Mesh, OneColumnMeansEveryRankHoldsAllExperts) {
-  testing::run_ranks(3, [](Communicator& world) {
+  support::run_ranks(3, [](Communicator& world) {
     const Mesh mesh(world, 1);
     EXPECT_EQ(mesh.ep().size(), 1);
     EXPECT_EQ(mesh.replica().size(), 3);
