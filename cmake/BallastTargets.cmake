@@ -1,13 +1,16 @@
-# ballast_library(name [FOLDERS folder...] [LINK lib...] [EXCLUDE regex]): a library of every .cpp file of its folders.
+# ballast_library(name [FOLDERS folder...] [LINK lib...] [ONLY regex] [EXCLUDE regex]): a library of every .cpp file of its folders.
 # A new file needs no CMake edit. *_bench.cpp are benchmarks, not part of the library.
 function(ballast_library name)
-  cmake_parse_arguments(arg "" "EXCLUDE" "FOLDERS;LINK" ${ARGN})
+  cmake_parse_arguments(arg "" "ONLY;EXCLUDE" "FOLDERS;LINK" ${ARGN})
   set(sources)
   foreach(folder ${arg_FOLDERS})
     file(GLOB_RECURSE found CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp)
     list(APPEND sources ${found})
   endforeach()
   list(FILTER sources EXCLUDE REGEX "_bench\\.cpp$")
+  if(arg_ONLY)
+    list(FILTER sources INCLUDE REGEX "${arg_ONLY}")
+  endif()
   if(arg_EXCLUDE)
     list(FILTER sources EXCLUDE REGEX "${arg_EXCLUDE}")
   endif()
