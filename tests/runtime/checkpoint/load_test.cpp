@@ -10,7 +10,7 @@
 namespace ballast::checkpoint {
 namespace {
 
-using testing::run_ranks;
+using support::run_ranks;
 
 TEST(Load, AnyRanksLoadWhatAnyRanksSaved) {
   const auto model = small_model();
