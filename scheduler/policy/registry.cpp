@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "scheduler/policy/ballast.h"
 #include "scheduler/policy/longest_first.h"
 #include "scheduler/policy/sequential.h"
 
@@ -13,6 +14,8 @@ namespace {
 constexpr Policy kPolicies[] = {
     {"sequential", "documents in arrival order, kept whole, in packs of a rank's budget", place_sequential},
     {"longest_first", "documents kept whole, longest first, each to the rank with the least work", place_longest_first},
+    {"ballast", "short sequences whole, longer ones on rings inside a node, the longest by head over nodes; all work levelled",
+     place_ballast},
 };
 
 }  // namespace

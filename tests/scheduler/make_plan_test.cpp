@@ -84,7 +84,7 @@ TEST(MakePlan, RefusesWithNumbers) {
   PlanRequest long_one = request({30}, 4);
   long_one.options.token_cap_per_rank = 12;
   EXPECT_THAT(message_of(long_one), HasSubstr("no rank has room for sequence 0 of 30 tokens"));
-  EXPECT_THAT(message_of(request({1}, 1, "longest")), HasSubstr("unknown policy 'longest'; known: sequential, longest_first"));
+  EXPECT_THAT(message_of(request({1}, 1, "longest")), HasSubstr("unknown policy 'longest'; known: sequential, longest_first, ballast"));
   EXPECT_THAT(message_of(request({4, 0}, 1)), HasSubstr("sequence 1 has 0 tokens"));
 }
 

@@ -1,0 +1,623 @@
+#include "scheduler/policy/ballast.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <queue>
+#include <tuple>
+
+#include "scheduler/cost/seconds.h"
+#include "scheduler/plan/layout.h"
+#include "scheduler/policy/node_placement.h"
+#include "scheduler/policy/room_placement.h"
+#include "scheduler/policy/water_fill.h"
+
+namespace ballast::scheduler {
+
+namespace {
+
+/// One combination of thresholds.
+struct Try {
+  double cut_fraction;  ///< cut what costs more than this part of a node's share of the step
+  /// Largest work of a unit (a head, or a block of its queries) as a part of the larger of 0.8 * mean cut attention of a node and
+  /// 0.12 of a node's share; 0: 0.12 of a node's share.
+  double unit_fraction;
+  bool is_wide;       ///< spread each sequence over all nodes instead of as few as possible
+  bool giants_first;  ///< place the units of the largest sequences before the whole ones
+};
+
+constexpr Try kTries[] = {
+    {1, 0, false, false},    {1, 0, false, true},       {1, 1.4, false, false},  {1, 0, true, false},
+    {1, 1.4, true, true},    {1, 0.7, true, false},     {0.85, 0, false, false}, {0.85, 1.4, false, false},
+    {0.7, 0, false, false},  {0.7, 1.4, false, false},  {0.55, 0, false, false}, {0.55, 1.4, false, false},
+    {0.4, 0, false, false},  {0.4, 1.4, false, false},  {0.25, 0, false, false}, {0.25, 1.4, false, false},
+    {0.15, 0, false, false}, {0.15, 1.4, false, false},
+};
+constexpr double kGoodScore = 1.01;  ///< stop at once
+constexpr double kFairScore = 1.03;  ///< stop after kFairTries
+constexpr int kFairTries = 5;
+constexpr int kMaxTries = 8;
+constexpr int kMaxTriesSmall = 18;  ///< up to kSmallCluster nodes
+constexpr int kSmallCluster = 64;
+constexpr double kSmallUnit = 0.12;  ///< of a node's share
+constexpr double kGiantUnit = 0.6;   ///< of a node's share, when giants go first
+constexpr double kGiantHead = 0.25;  ///< a sequence is a giant when one head exceeds this part of a node's share
+constexpr std::int64_t kShortestCut = 2048;
+
+/// Consecutive units of a cut sequence on one node.
+struct Units {
+  int cut;
+  std::int64_t begin;
+  std::int64_t count;
+};
+
+struct Cut {
+  std::int64_t sequence;
+  double tokens;
+  std::int64_t num_blocks;  ///< query blocks of each head
+  double unit_seconds;
+  std::int64_t given = 0;
+};
+
+struct NodeState {
+  std::vector<std::int64_t> sequences;
+  double tokens = 0;       ///< of whole sequences
+  double seconds = 0;      ///< of whole sequences
+  double cut_seconds = 0;  ///< attention of units given
+  double cut_tokens = 0;   ///< memory of units given
+  double home_tokens = 0;
+  std::vector<Units> units;
+};
+
+struct Candidate {
+  std::vector<NodeState> nodes;
+  std::vector<Cut> cuts;
+  double score = 0;
+};
+
+class Planner {
+ public:
+  explicit Planner(const PlacementRequest& request)
+      : request_(request),
+        topology_(request.topology),
+        rates_(cost_rates(request.model, request.topology)),
+        order_(longest_first_order(request)),
+        num_heads_(std::max<std::int64_t>(1, request.model.num_attention_heads)) {
+    square_seconds_ = rates_.layer_pair_seconds / 2;
+    token_seconds_ = rates_.layer_token_seconds;
+    for (const std::int64_t s : order_) {
+      total_tokens_ += tokens_of(s);
+      total_seconds_ += seconds_of(s);
+    }
+    const double num_ranks = topology_.num_ranks();
+    rank_tokens_ = total_tokens_ / num_ranks;
+    rank_seconds_ = total_seconds_ / num_ranks;
+    const double cap = static_cast<double>(request.token_cap);
+    // Shares and halves of tokens are rounded: keep a margin, but never more than half of the slack.
+    cap_ = cap - std::min(0.01 * rank_tokens_, std::max(0.0, (cap - rank_tokens_) / 2));
+    for (const Node& node : topology_.nodes) largest_node_ = std::max(largest_node_, node.num_ranks);
+  }
+
+  Placement run() {
+    if (order_.empty()) return {};
+    Candidate best;
+    const bool is_small = topology_.num_nodes() <= kSmallCluster;
+    int num_tries = 0;
+    for (const Try& attempt : kTries) {
+      if (attempt.giants_first && !has_giants()) continue;
+      Candidate candidate = place(attempt);
+      if (num_tries == 0 || candidate.score < best.score) best = std::move(candidate);
+      ++num_tries;
+      if (best.score <= kGoodScore || (num_tries >= kFairTries && best.score <= kFairScore) ||
+          num_tries >= (is_small ? kMaxTriesSmall : kMaxTries) || topology_.num_nodes() == 1) {
+        break;
+      }
+    }
+    return finish(best);
+  }
+
+ private:
+  double tokens_of(std::int64_t s) const { return static_cast<double>(request_.lengths[s]); }
+  double seconds_of(std::int64_t s) const { return (square_seconds_ * tokens_of(s) + token_seconds_) * tokens_of(s); }
+  int ranks_of(int n) const { return topology_.nodes[n].num_ranks; }
+  /// What a node of the largest size should do.
+  double node_seconds() const { return rank_seconds_ * largest_node_; }
+  bool has_giants() const {
+    const double longest = tokens_of(order_.front());
+    return square_seconds_ * longest * longest / static_cast<double>(num_heads_) > kGiantHead * node_seconds();
+  }
+
+  Candidate place(const Try& attempt) {
+    Candidate candidate;
+    candidate.nodes.resize(topology_.num_nodes());
+    std::size_t num_cut = 0;
+    double cut_tokens = 0;
+    double limit = cap_;  // of whole tokens per rank
+    if (topology_.num_nodes() > 1) {
+      const auto cut_next = [&] { cut_tokens += tokens_of(order_[num_cut++]); };
+      while (num_cut < order_.size() && (tokens_of(order_[num_cut]) > cap_ * largest_node_ ||
+                                         seconds_of(order_[num_cut]) > attempt.cut_fraction * node_seconds())) {
+        cut_next();
+      }
+      limit = whole_limit(cut_tokens, 0.1);
+      while (num_cut < order_.size() && tokens_of(order_[num_cut]) > 0.6 * limit * largest_node_ &&
+             request_.lengths[order_[num_cut]] > kShortestCut) {
+        cut_next();
+        limit = whole_limit(cut_tokens, 0.1);
+      }
+    }
+    double cut_seconds = 0;
+    for (std::size_t i = 0; i < num_cut; ++i) cut_seconds += square_seconds_ * tokens_of(order_[i]) * tokens_of(order_[i]);
+    const double unit_limit =
+        attempt.unit_fraction == 0
+            ? kSmallUnit * node_seconds()
+            : attempt.unit_fraction * std::max(0.8 * cut_seconds / topology_.num_nodes(), kSmallUnit * node_seconds());
+    for (std::size_t i = 0; i < num_cut; ++i) add_cut(candidate, order_[i], unit_limit);
+    std::size_t num_placed = 0;
+    if (attempt.giants_first) {
+      double giant_tokens = 0;
+      num_placed = place_giants(candidate, giant_tokens);
+      limit = whole_limit(cut_tokens - giant_tokens, 0.03);
+    }
+    std::int64_t violations = 0;
+    place_whole(candidate, num_cut, limit, violations);
+    give_units(candidate, num_placed, attempt.is_wide, violations);
+    settle_homes(candidate, cut_tokens, violations);
+    candidate.score = score(candidate) * static_cast<double>(1 + violations);
+    return candidate;
+  }
+
+  /// Whole tokens per rank that leave room for the shares of cut sequences.
+  double whole_limit(double cut_tokens, double smallest_room) const {
+    const double num_ranks = topology_.num_ranks();
+    const double whole = (total_tokens_ - cut_tokens) / num_ranks;
+    const double room = std::max(1.2 * cut_tokens / num_ranks, cut_tokens > 0 ? smallest_room * rank_tokens_ : 0);
+    return std::min(cap_, std::max(1.02 * whole + 0.01 * rank_tokens_, cap_ - room));
+  }
+
+  void add_cut(Candidate& candidate, std::int64_t s, double unit_limit) {
+    Cut cut{s, tokens_of(s), 1, 0};
+    const double head_seconds = square_seconds_ * cut.tokens * cut.tokens / static_cast<double>(num_heads_);
+    if (head_seconds > unit_limit) cut.num_blocks = static_cast<std::int64_t>(head_seconds / unit_limit) + 1;
+    cut.num_blocks = std::min<std::int64_t>(cut.num_blocks, std::max<std::int64_t>(1, request_.lengths[s] / 2));
+    cut.unit_seconds = head_seconds / static_cast<double>(cut.num_blocks);
+    candidate.cuts.push_back(cut);
+  }
+
+  /// Tokens that `count` units from `begin` hold: queries and outputs of the units, keys and values of every head they touch.
+  double unit_tokens(const Cut& cut, std::int64_t begin, std::int64_t count) const {
+    const double heads = static_cast<double>(num_heads_);
+    const std::int64_t touched = (begin + count - 1) / cut.num_blocks - begin / cut.num_blocks + 1;
+    return cut.tokens * (static_cast<double>(count) / (2 * heads * static_cast<double>(cut.num_blocks)) +
+                         static_cast<double>(touched) / (2 * heads));
+  }
+
+  void give(Candidate& candidate, int n, int cut_index, std::int64_t count) {
+    Cut& cut = candidate.cuts[cut_index];
+    NodeState& node = candidate.nodes[n];
+    node.cut_seconds += static_cast<double>(count) * cut.unit_seconds;
+    node.cut_tokens += unit_tokens(cut, cut.given, count);
+    if (!node.units.empty() && node.units.back().cut == cut_index &&
+        node.units.back().begin + node.units.back().count == cut.given) {
+      node.units.back().count += count;
+    } else {
+      node.units.push_back({cut_index, cut.given, count});
+    }
+    cut.given += count;
+  }
+
+  /// Units of sequences whose single head is large go to the nodes of least work first. Returns how many cut sequences it placed.
+  std::size_t place_giants(Candidate& candidate, double& giant_tokens) {
+    std::size_t num_giants = 0;
+    double giant_seconds = 0;
+    while (num_giants < candidate.cuts.size()) {
+      const double seconds = square_seconds_ * candidate.cuts[num_giants].tokens * candidate.cuts[num_giants].tokens;
+      if (seconds / static_cast<double>(num_heads_) <= kGiantHead * node_seconds()) break;
+      if (giant_seconds + seconds > 0.4 * total_seconds_) break;
+      giant_seconds += seconds;
+      ++num_giants;
+    }
+    using Entry = std::tuple<double, int>;
+    std::priority_queue<Entry, std::vector<Entry>, std::greater<>> queue;
+    for (int n = 0; n < topology_.num_nodes(); ++n) queue.emplace(0.0, n);
+    for (std::size_t i = 0; i < num_giants; ++i) {
+      Cut& cut = candidate.cuts[i];
+      const double head_seconds = cut.unit_seconds * static_cast<double>(cut.num_blocks);
+      cut.num_blocks = std::max<std::int64_t>(1, static_cast<std::int64_t>(head_seconds / (kGiantUnit * node_seconds())) + 1);
+      cut.unit_seconds = head_seconds / static_cast<double>(cut.num_blocks);
+      giant_tokens += cut.tokens;
+      for (std::int64_t u = 0; u < num_heads_ * cut.num_blocks; ++u) {
+        const int n = std::get<1>(queue.top());
+        queue.pop();
+        give(candidate, n, static_cast<int>(i), 1);
+        queue.emplace(candidate.nodes[n].cut_seconds / ranks_of(n), n);
+      }
+    }
+    return num_giants;
+  }
+
+  void place_whole(Candidate& candidate, std::size_t first, double limit, std::int64_t& violations) {
+    using Entry = std::tuple<double, int>;
+    std::priority_queue<Entry, std::vector<Entry>, std::greater<>> queue;
+    std::vector<int> parked;
+    const auto push = [&](int n) {
+      const NodeState& node = candidate.nodes[n];
+      queue.emplace((node.seconds + node.cut_seconds) / ranks_of(n), n);
+    };
+    for (int n = 0; n < topology_.num_nodes(); ++n) push(n);
+    for (std::size_t i = first; i < order_.size(); ++i) {
+      const std::int64_t s = order_[i];
+      const double tokens = tokens_of(s);
+      int chosen = -1;
+      while (!queue.empty()) {
+        const int n = std::get<1>(queue.top());
+        queue.pop();
+        if (candidate.nodes[n].tokens + candidate.nodes[n].cut_tokens + tokens <= limit * ranks_of(n)) {
+          chosen = n;
+          break;
+        }
+        parked.push_back(n);
+      }
+      if (chosen < 0) {
+        double fewest = 0;
+        for (int n = 0; n < topology_.num_nodes(); ++n) {
+          const double held = (candidate.nodes[n].tokens + candidate.nodes[n].cut_tokens + tokens) / ranks_of(n);
+          if (chosen < 0 || held < fewest) {
+            chosen = n;
+            fewest = held;
+          }
+        }
+        if (fewest > cap_) ++violations;
+        parked.erase(std::remove(parked.begin(), parked.end(), chosen), parked.end());
+        for (const int n : parked) push(n);
+        parked.clear();
+      }
+      NodeState& node = candidate.nodes[chosen];
+      node.sequences.push_back(s);
+      node.tokens += tokens;
+      node.seconds += seconds_of(s);
+      push(chosen);
+    }
+  }
+
+  void give_units(Candidate& candidate, std::size_t first, bool is_wide, std::int64_t& violations) {
+    const int num_nodes = topology_.num_nodes();
+    double cut_seconds = 0;
+    for (std::size_t i = first; i < candidate.cuts.size(); ++i) {
+      cut_seconds += square_seconds_ * candidate.cuts[i].tokens * candidate.cuts[i].tokens;
+    }
+    if (first == candidate.cuts.size()) return;
+    // Attention below `least` would need more home tokens than the cap allows.
+    std::vector<double> deficit(num_nodes), least(num_nodes), need(num_nodes);
+    double deficit_sum = 0, least_sum = 0;
+    for (int n = 0; n < num_nodes; ++n) {
+      const NodeState& node = candidate.nodes[n];
+      deficit[n] = std::max(0.0, rank_seconds_ * ranks_of(n) - node.seconds - node.cut_seconds);
+      least[n] = std::min(deficit[n], std::max(0.0, deficit[n] - token_seconds_ * std::max(0.0, cap_ * ranks_of(n) - node.tokens -
+                                                                                                    node.cut_tokens)));
+      deficit_sum += deficit[n];
+      least_sum += least[n];
+    }
+    const double blend =
+        deficit_sum > least_sum ? std::clamp((cut_seconds - least_sum) / (deficit_sum - least_sum), 0.0, 1.0) : 0;
+    using Entry = std::tuple<double, int>;  // largest need first; ties to the lowest node
+    std::priority_queue<Entry> queue;
+    for (int n = 0; n < num_nodes; ++n) {
+      need[n] = least[n] + blend * (deficit[n] - least[n]);
+      queue.emplace(need[n], -n);
+    }
+    std::vector<int> full;
+    for (std::size_t i = first; i < candidate.cuts.size(); ++i) {
+      Cut& cut = candidate.cuts[i];
+      const std::int64_t num_units = num_heads_ * cut.num_blocks;
+      const std::int64_t wide_count = (num_units + num_nodes - 1) / num_nodes;
+      full.clear();
+      while (cut.given < num_units) {
+        if (queue.empty()) {
+          // No node has memory left: the emptiest one takes the rest.
+          ++violations;
+          int emptiest = 0;
+          double most = -1e300;
+          for (int n = 0; n < num_nodes; ++n) {
+            const NodeState& node = candidate.nodes[n];
+            const double room = cap_ - (node.tokens + node.cut_tokens) / ranks_of(n);
+            if (room > most) {
+              most = room;
+              emptiest = n;
+            }
+          }
+          give(candidate, emptiest, static_cast<int>(i), num_units - cut.given);
+          break;
+        }
+        const double wanted = std::get<0>(queue.top());
+        const int n = -std::get<1>(queue.top());
+        queue.pop();
+        std::int64_t count = std::max<std::int64_t>(1, static_cast<std::int64_t>(std::max(0.0, wanted) / cut.unit_seconds + 0.5));
+        count = std::min(count, num_units - cut.given);
+        if (is_wide) count = std::min(count, wide_count);
+        const NodeState& node = candidate.nodes[n];
+        const double room = cap_ * ranks_of(n) - node.tokens - node.cut_tokens;
+        while (count > 0 && unit_tokens(cut, cut.given, count) > room) {
+          // Memory is nearly linear in the count: jump close, then step.
+          const double held = unit_tokens(cut, cut.given, count);
+          const std::int64_t guess = static_cast<std::int64_t>(static_cast<double>(count) * std::max(0.0, room) / held);
+          count = std::min(count - 1, std::max<std::int64_t>(guess, 0));
+        }
+        if (count == 0) {
+          full.push_back(n);
+          continue;
+        }
+        give(candidate, n, static_cast<int>(i), count);
+        need[n] -= static_cast<double>(count) * cut.unit_seconds;
+        queue.emplace(need[n], -n);
+      }
+      for (const int n : full) queue.emplace(need[n], -n);
+    }
+  }
+
+  /// Linear tokens of cut sequences fill every node to the same level.
+  void settle_homes(Candidate& candidate, double cut_tokens, std::int64_t& violations) {
+    if (cut_tokens <= 0) return;
+    const std::size_t num_nodes = candidate.nodes.size();
+    std::vector<double> contents(num_nodes), widths(num_nodes), rooms(num_nodes);
+    for (std::size_t n = 0; n < num_nodes; ++n) {
+      const NodeState& node = candidate.nodes[n];
+      widths[n] = ranks_of(static_cast<int>(n));
+      contents[n] = node.seconds + node.cut_seconds;
+      rooms[n] = std::max(0.0, cap_ * widths[n] - node.tokens) * token_seconds_;
+    }
+    const Poured poured = pour(cut_tokens * token_seconds_, contents, widths, rooms);
+    for (std::size_t n = 0; n < num_nodes; ++n) candidate.nodes[n].home_tokens = poured.added[n] / token_seconds_;
+    if (poured.left_over > 1e-9 * cut_tokens * token_seconds_) ++violations;
+  }
+
+  /// Slowest node over the mean, by time per rank: per phase the longer of work and transfers.
+  double score(const Candidate& candidate) const {
+    const double group =
+        static_cast<double>(num_heads_) / static_cast<double>(std::max<std::int64_t>(1, request_.model.num_key_value_heads));
+    const double head_bytes = rates_.query_bytes / static_cast<double>(num_heads_);
+    double worst = 0;
+    for (std::size_t n = 0; n < candidate.nodes.size(); ++n) {
+      const NodeState& node = candidate.nodes[n];
+      const Node& machine = topology_.nodes[n];
+      double in = 0, out = 0, ring_bytes = 0, shared_tokens = 0;
+      for (const Units& units : node.units) {
+        const Cut& cut = candidate.cuts[units.cut];
+        const double queries = cut.tokens * static_cast<double>(units.count) / static_cast<double>(cut.num_blocks);
+        const double touched =
+            static_cast<double>((units.begin + units.count - 1) / cut.num_blocks - units.begin / cut.num_blocks + 1);
+        // Key/value heads are shared by a group of query heads; at least one travels.
+        const double keys = 2 * cut.tokens * std::max(1.0, touched / group);
+        const double share = static_cast<double>(units.count) / static_cast<double>(num_heads_ * cut.num_blocks);
+        const double at_home = cut.tokens > 0 ? std::min(share, node.home_tokens / cut.tokens) : 0;
+        in += (queries + keys) * head_bytes * (1 - at_home);
+        out += queries * head_bytes * (1 - at_home);
+        ring_bytes += keys * head_bytes;
+        shared_tokens += share * cut.tokens;
+      }
+      const double away = std::max(0.0, node.home_tokens - 0.5 * std::min(node.home_tokens, shared_tokens));
+      in += away * rates_.query_bytes;
+      out += away * (rates_.query_bytes + rates_.key_value_bytes);
+      const double num_ranks = machine.num_ranks;
+      const double bandwidth = machine.num_nics * machine.nic_bytes_per_second;
+      const double wire = bandwidth > 0 ? std::max(in, out) / bandwidth : (in + out > 0 ? 1e30 : 0);
+      const double ring = ring_bytes / num_ranks / rates_.intra_bytes_per_second;
+      const double linear = (token_seconds_ * (node.tokens + node.home_tokens)) / num_ranks;
+      const double attention = (node.seconds - token_seconds_ * node.tokens + node.cut_seconds) / num_ranks;
+      const double forward = kForwardShareOfAttention * attention + kForwardShareOfLinear * linear;
+      const double backward = attention + linear - forward;
+      worst = std::max(worst, std::max({forward, wire, ring}) + std::max({backward, wire, 2 * ring}));
+    }
+    return worst / rank_seconds_;
+  }
+
+  Placement finish(Candidate& candidate) {
+    Placement placement;
+    const int num_nodes = topology_.num_nodes();
+    const int num_ranks = topology_.num_ranks();
+    std::vector<NodeDivision> divisions(num_nodes);
+    bool keeps_cap = true;
+    for (int n = 0; n < num_nodes; ++n) {
+      const NodeState& node = candidate.nodes[n];
+      NodeLoad load;
+      load.num_ranks = ranks_of(n);
+      load.sequences = node.sequences;
+      load.lengths = request_.lengths;
+      load.cut_attention_seconds = node.cut_seconds;
+      load.cut_tokens = node.cut_tokens;
+      load.home_tokens = node.home_tokens;
+      load.square_seconds = square_seconds_;
+      load.token_seconds = token_seconds_;
+      load.token_cap = cap_;
+      const double level = (node.seconds + node.cut_seconds + token_seconds_ * node.home_tokens) / load.num_ranks;
+      load.target_seconds = std::max(1.01 * rank_seconds_, 1.005 * level);
+      divisions[n] = divide_node(load);
+      keeps_cap = keeps_cap && divisions[n].keeps_cap;
+      for (Ring& ring : divisions[n].rings) {
+        for (int& rank : ring.ranks) rank += topology_.nodes[n].first_rank;
+        placement.work.push_back(std::move(ring));
+      }
+    }
+    add_head_rings(candidate, divisions, placement);
+    if (!candidate.cuts.empty()) {
+      placement.homes.resize(num_ranks);
+      keeps_cap = add_homes(candidate, divisions, placement) && keeps_cap;
+    }
+    if (!keeps_cap && exceeds_cap(placement)) return place_by_room(request_);
+    return placement;
+  }
+
+  bool exceeds_cap(const Placement& placement) const {
+    std::vector<std::int64_t> held(topology_.num_ranks(), 0);
+    for (const AttentionWork& work : placement.work) add_attention_tokens(work, held);
+    for (const std::vector<Chunk>& home : placement.homes) {
+      if (num_tokens(home) > request_.token_cap) return true;
+    }
+    return *std::max_element(held.begin(), held.end()) > request_.token_cap;
+  }
+
+  void add_head_rings(const Candidate& candidate, const std::vector<NodeDivision>& divisions, Placement& placement) {
+    std::vector<HeadRing> rings(candidate.cuts.size());
+    for (std::size_t i = 0; i < rings.size(); ++i) rings[i].sequence = candidate.cuts[i].sequence;
+    for (int n = 0; n < topology_.num_nodes(); ++n) {
+      if (candidate.nodes[n].units.empty()) continue;
+      std::vector<std::int64_t> weights;
+      for (const double fraction : divisions[n].cut_fraction) weights.push_back(static_cast<std::int64_t>(fraction * 1e9));
+      for (const Units& units : candidate.nodes[n].units) {
+        const Cut& cut = candidate.cuts[units.cut];
+        HeadPart part;
+        const std::vector<std::int64_t> shares = proportional_shares(request_.lengths[cut.sequence], weights);
+        for (std::size_t r = 0; r < shares.size(); ++r) {
+          if (shares[r] == 0) continue;
+          part.ranks.push_back(topology_.nodes[n].first_rank + static_cast<int>(r));
+          part.shares.push_back(shares[r]);
+        }
+        // Units run head by head: a partial head, whole heads, a partial head.
+        const int num_blocks = static_cast<int>(cut.num_blocks);
+        std::int64_t at = units.begin;
+        const std::int64_t end = units.begin + units.count;
+        while (at < end) {
+          const std::int64_t head = at / num_blocks;
+          const int block = static_cast<int>(at % num_blocks);
+          part.head_begin = static_cast<int>(head);
+          if (block == 0 && end - at >= num_blocks) {
+            part.head_end = static_cast<int>(end / num_blocks);
+            part.query_block_begin = 0;
+            part.query_block_end = part.num_query_blocks = 1;
+            at = part.head_end * static_cast<std::int64_t>(num_blocks);
+          } else {
+            const std::int64_t stop = std::min<std::int64_t>(end, (head + 1) * num_blocks);
+            part.head_end = part.head_begin + 1;
+            part.query_block_begin = block;
+            part.query_block_end = block + static_cast<int>(stop - at);
+            part.num_query_blocks = num_blocks;
+            at = stop;
+          }
+          rings[units.cut].parts.push_back(part);
+        }
+      }
+    }
+    for (HeadRing& ring : rings) placement.work.push_back(std::move(ring));
+  }
+
+  /// Whole numbers of home tokens: by node, then by node and sequence (heads' nodes first), then by rank; zigzag positions follow
+  /// the rank within the node, so that a token's home and its ring position mostly have the same index. Returns false where a cap
+  /// is passed.
+  bool add_homes(const Candidate& candidate, const std::vector<NodeDivision>& divisions, Placement& placement) {
+    const int num_nodes = topology_.num_nodes();
+    std::int64_t total = 0;
+    for (const Cut& cut : candidate.cuts) total += request_.lengths[cut.sequence];
+    std::vector<std::int64_t> weights(num_nodes);
+    for (int n = 0; n < num_nodes; ++n) weights[n] = static_cast<std::int64_t>(candidate.nodes[n].home_tokens * 1024);
+    std::vector<std::int64_t> left = proportional_shares(total, weights);
+
+    struct Stay {
+      int node;
+      std::int64_t tokens;
+    };
+    std::vector<std::vector<Stay>> stays(candidate.cuts.size());
+    std::vector<std::int64_t> without(candidate.cuts.size());
+    for (std::size_t i = 0; i < candidate.cuts.size(); ++i) without[i] = request_.lengths[candidate.cuts[i].sequence];
+    for (int n = 0; n < num_nodes; ++n) {
+      for (const Units& units : candidate.nodes[n].units) {
+        const Cut& cut = candidate.cuts[units.cut];
+        const double share = cut.tokens * static_cast<double>(units.count) / static_cast<double>(num_heads_ * cut.num_blocks);
+        const std::int64_t tokens = std::min({static_cast<std::int64_t>(share), left[n], without[units.cut]});
+        if (tokens <= 0) continue;
+        stays[units.cut].push_back({n, tokens});
+        left[n] -= tokens;
+        without[units.cut] -= tokens;
+      }
+    }
+    int at = 0;
+    for (std::size_t i = 0; i < candidate.cuts.size(); ++i) {
+      while (without[i] > 0) {
+        while (left[at] == 0) ++at;
+        const std::int64_t tokens = std::min(without[i], left[at]);
+        stays[i].push_back({at, tokens});
+        left[at] -= tokens;
+        without[i] -= tokens;
+      }
+    }
+
+    // Room of each rank, in whole tokens.
+    std::vector<std::int64_t> room(topology_.num_ranks());
+    std::vector<std::int64_t> node_total(num_nodes, 0);
+    for (const std::vector<Stay>& list : stays) {
+      for (const Stay& stay : list) node_total[stay.node] += stay.tokens;
+    }
+    for (int n = 0; n < num_nodes; ++n) {
+      std::vector<std::int64_t> rank_weights;
+      for (const double tokens : divisions[n].home_tokens) rank_weights.push_back(static_cast<std::int64_t>(tokens * 1024));
+      if (rank_weights.empty()) rank_weights.assign(ranks_of(n), 1);
+      const std::vector<std::int64_t> shares = proportional_shares(node_total[n], rank_weights);
+      std::copy(shares.begin(), shares.end(), room.begin() + topology_.nodes[n].first_rank);
+    }
+    const auto append = [&](int rank, const Chunk& chunk) {
+      if (chunk.begin == chunk.end) return;
+      std::vector<Chunk>& home = placement.homes[rank];
+      if (!home.empty() && home.back().sequence == chunk.sequence && home.back().end == chunk.begin) {
+        home.back().end = chunk.end;
+      } else {
+        home.push_back(chunk);
+      }
+    };
+    for (const AttentionWork& work : placement.work) {
+      const auto* ring = std::get_if<Ring>(&work);
+      if (!ring) continue;
+      const auto chunks = zigzag_chunks(ring->sequence, ring->shares);
+      for (std::size_t i = 0; i < ring->ranks.size(); ++i) {
+        for (const Chunk& chunk : chunks[i]) append(ring->ranks[i], chunk);
+      }
+    }
+    for (std::size_t i = 0; i < candidate.cuts.size(); ++i) {
+      struct Member {
+        int index;  // within the node
+        int rank;
+        std::int64_t tokens;
+      };
+      std::vector<Member> members;
+      for (const Stay& stay : stays[i]) {
+        const int first = topology_.nodes[stay.node].first_rank;
+        const std::span<std::int64_t> node_room(room.data() + first, ranks_of(stay.node));
+        const std::vector<std::int64_t> shares = proportional_shares(stay.tokens, node_room);
+        for (int r = 0; r < ranks_of(stay.node); ++r) {
+          if (shares[r] > 0) members.push_back({r, first + r, shares[r]});
+          node_room[r] -= shares[r];
+        }
+      }
+      std::sort(members.begin(), members.end(),
+                [](const Member& a, const Member& b) { return std::tie(a.index, a.rank) < std::tie(b.index, b.rank); });
+      std::vector<std::int64_t> shares;
+      for (const Member& member : members) shares.push_back(member.tokens);
+      const auto chunks = zigzag_chunks(candidate.cuts[i].sequence, shares);
+      for (std::size_t m = 0; m < members.size(); ++m) {
+        for (const Chunk& chunk : chunks[m]) append(members[m].rank, chunk);
+      }
+    }
+    return !exceeds_cap(placement);
+  }
+
+  const PlacementRequest& request_;
+  const Topology& topology_;
+  CostRates rates_;
+  std::vector<std::int64_t> order_;
+  std::int64_t num_heads_;
+  double square_seconds_ = 0;
+  double token_seconds_ = 0;
+  double total_tokens_ = 0;
+  double total_seconds_ = 0;
+  double rank_tokens_ = 0;
+  double rank_seconds_ = 0;
+  double cap_ = 0;
+  int largest_node_ = 1;
+};
+
+}  // namespace
+
+Placement place_ballast(const PlacementRequest& request) {
+  require_room(request, "ballast");
+  return Planner(request).run();
+}
+
+}  // namespace ballast::scheduler

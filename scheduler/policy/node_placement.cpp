@@ -1,0 +1,168 @@
+#include "scheduler/policy/node_placement.h"
+
+#include <algorithm>
+
+#include "scheduler/plan/layout.h"
+#include "scheduler/policy/water_fill.h"
+
+namespace ballast::scheduler {
+
+namespace {
+
+/// Part of the target above which a sequence is put on a ring; tried in order.
+constexpr double kRingFractions[] = {1, 0.6, 0.35, 0.2, 0.13};
+/// Shorter sequences are never cut for balance.
+constexpr std::int64_t kSmallestCutLength = 512;
+/// A ring member should have two kernel tiles, or a sixteenth of a short sequence.
+constexpr std::int64_t kSmallestShare = 256;
+
+class Division {
+ public:
+  Division(const NodeLoad& load, double ring_fraction) : load_(load), ring_fraction_(ring_fraction) {
+    const int num_ranks = load.num_ranks;
+    attention_.assign(num_ranks, 0.0);
+    tokens_.assign(num_ranks, 0);
+    double whole_tokens = 0;
+    for (const std::int64_t s : load.sequences) whole_tokens += static_cast<double>(load.lengths[s]);
+    // Whole sequences leave room for what the node holds of cut ones.
+    whole_cap_ = std::min(load.token_cap,
+                          std::max(1.01 * whole_tokens / num_ranks + 32, load.token_cap - 1.02 * load.cut_tokens / num_ranks));
+  }
+
+  NodeDivision run() {
+    for (const std::int64_t s : load_.sequences) place(s);
+    pour_cut_work();
+    return std::move(result_);
+  }
+
+ private:
+  double level(int rank) const { return attention_[rank] + load_.token_seconds * static_cast<double>(tokens_[rank]); }
+
+  void place(std::int64_t s) {
+    const std::int64_t length = load_.lengths[s];
+    const double tokens = static_cast<double>(length);
+    const double seconds = load_.square_seconds * tokens * tokens + load_.token_seconds * tokens;
+    int best = -1;
+    for (int r = 0; r < load_.num_ranks; ++r) {
+      if (static_cast<double>(tokens_[r] + length) <= whole_cap_ && (best < 0 || level(r) < level(best))) best = r;
+    }
+    const bool is_small = length < kSmallestCutLength || load_.num_ranks == 1;
+    if (best >= 0 &&
+        (is_small || (seconds <= ring_fraction_ * load_.target_seconds && level(best) + seconds <= load_.target_seconds))) {
+      add(best, length, seconds - load_.token_seconds * tokens);
+      result_.rings.push_back({s, {best}, {length}});
+      return;
+    }
+    place_on_ring(s, length, seconds);
+  }
+
+  void place_on_ring(std::int64_t s, std::int64_t length, double seconds) {
+    std::vector<int> order(load_.num_ranks);
+    for (int r = 0; r < load_.num_ranks; ++r) order[r] = r;
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return level(a) < level(b); });
+    const double per_token = seconds / static_cast<double>(length);
+    std::vector<double> contents, widths, rooms;
+    for (int size = 1; size <= load_.num_ranks; ++size) {
+      const int rank = order[size - 1];
+      contents.push_back(level(rank));
+      widths.push_back(1);
+      rooms.push_back(std::max(0.0, whole_cap_ - static_cast<double>(tokens_[rank])) * per_token);
+      if (size == 1 && load_.num_ranks > 1) continue;
+      const Poured poured = pour(seconds, contents, widths, rooms);
+      if (size < load_.num_ranks) {
+        const double smallest = *std::min_element(poured.added.begin(), poured.added.end());
+        const std::int64_t wanted = std::min(kSmallestShare, length / 16);
+        if (poured.left_over > 1e-9 * seconds || poured.level > load_.target_seconds ||
+            smallest < static_cast<double>(wanted) * per_token)
+          continue;
+      } else if (poured.left_over > 1e-9 * seconds) {
+        result_.keeps_cap = false;
+      }
+      std::vector<std::int64_t> weights;
+      for (const double added : poured.added) weights.push_back(static_cast<std::int64_t>(added / seconds * 1e9));
+      add_ring(s, length, seconds, std::vector<int>(order.begin(), order.begin() + size), proportional_shares(length, weights));
+      return;
+    }
+  }
+
+  void add_ring(std::int64_t s, std::int64_t length, double seconds, const std::vector<int>& ranks,
+                const std::vector<std::int64_t>& shares) {
+    Ring ring{s, {}, {}};
+    for (std::size_t i = 0; i < ranks.size(); ++i) {
+      if (shares[i] == 0) continue;
+      ring.ranks.push_back(ranks[i]);
+      ring.shares.push_back(shares[i]);
+      const double part = static_cast<double>(shares[i]) / static_cast<double>(length);
+      add(ranks[i], shares[i], part * seconds - load_.token_seconds * static_cast<double>(shares[i]));
+    }
+    result_.rings.push_back(std::move(ring));
+  }
+
+  void add(int rank, std::int64_t tokens, double attention_seconds) {
+    tokens_[rank] += tokens;
+    attention_[rank] += attention_seconds;
+    if (static_cast<double>(tokens_[rank]) > load_.token_cap) result_.keeps_cap = false;
+  }
+
+  /// Cut attention fills (a) the level of attention, or (b) that of all work; home tokens then level what remains. The better one
+  /// stays.
+  void pour_cut_work() {
+    const int num_ranks = load_.num_ranks;
+    const std::vector<double> widths(num_ranks, 1.0);
+    bool is_first = true;
+    for (const bool fills_total : {true, false}) {
+      std::vector<double> contents(num_ranks), rooms(num_ranks), home_rooms(num_ranks);
+      for (int r = 0; r < num_ranks; ++r) {
+        contents[r] = fills_total ? level(r) : attention_[r];
+        const double room = std::max(0.0, load_.token_cap - static_cast<double>(tokens_[r]));
+        rooms[r] = load_.cut_tokens > 0 ? room * load_.cut_attention_seconds / load_.cut_tokens : 0;
+        home_rooms[r] = room * load_.token_seconds;
+      }
+      const Poured cut = pour(load_.cut_attention_seconds, contents, widths, rooms);
+      for (int r = 0; r < num_ranks; ++r) contents[r] = level(r) + cut.added[r];
+      const double home_seconds = load_.home_tokens * load_.token_seconds;
+      const Poured home = pour(home_seconds, contents, widths, home_rooms);
+      double makespan = 0;
+      for (int r = 0; r < num_ranks; ++r) makespan = std::max(makespan, contents[r] + home.added[r]);
+      const bool has_room = cut.left_over <= 1e-9 * load_.cut_attention_seconds && home.left_over <= 1e-9 * home_seconds;
+      if (!is_first && makespan >= result_.makespan_seconds) continue;
+      if (!is_first && !has_room) continue;
+      is_first = false;
+      result_.makespan_seconds = makespan;
+      has_room_ = has_room;
+      result_.cut_fraction.assign(num_ranks, 0.0);
+      result_.home_tokens.assign(num_ranks, 0.0);
+      for (int r = 0; r < num_ranks; ++r) {
+        if (load_.cut_attention_seconds > 0) result_.cut_fraction[r] = cut.added[r] / load_.cut_attention_seconds;
+        result_.home_tokens[r] = home.added[r] / load_.token_seconds;
+      }
+    }
+    result_.keeps_cap = result_.keeps_cap && has_room_;
+  }
+
+  const NodeLoad& load_;
+  double ring_fraction_;
+  double whole_cap_;
+  bool has_room_ = true;
+  std::vector<double> attention_;
+  std::vector<std::int64_t> tokens_;
+  NodeDivision result_;
+};
+
+}  // namespace
+
+NodeDivision divide_node(const NodeLoad& load) {
+  NodeDivision best;
+  bool is_first = true;
+  for (const double fraction : kRingFractions) {
+    NodeDivision division = Division(load, fraction).run();
+    const bool is_better = is_first || (division.keeps_cap && !best.keeps_cap) ||
+                           (division.keeps_cap == best.keeps_cap && division.makespan_seconds < best.makespan_seconds);
+    if (is_better) best = std::move(division);
+    is_first = false;
+    if (best.keeps_cap && best.makespan_seconds <= load.target_seconds) break;
+  }
+  return best;
+}
+
+}  // namespace ballast::scheduler

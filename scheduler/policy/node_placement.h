@@ -1,0 +1,39 @@
+#pragma once
+// One node of a placement: its whole sequences, its heads of cut sequences and its home tokens, divided among its ranks.
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "scheduler/plan/plan.h"
+
+namespace ballast::scheduler {
+
+/// What one node has to do, and the prices.
+struct NodeLoad {
+  int num_ranks = 1;
+  std::span<const std::int64_t> sequences;  ///< whole ones, longest first
+  std::span<const std::int64_t> lengths;    ///< of all sequences of the step
+  double cut_attention_seconds = 0;         ///< attention of the node's heads of cut sequences
+  double cut_tokens = 0;                    ///< what these heads hold, in tokens
+  double home_tokens = 0;                   ///< tokens of cut sequences whose linear work is here
+  double square_seconds = 0;                ///< attention of one token squared
+  double token_seconds = 0;                 ///< linear work of one token
+  double token_cap = 0;                     ///< of one rank
+  double target_seconds = 0;                ///< time per rank that is good enough
+};
+
+/// The division. Ring ranks are counted within the node.
+struct NodeDivision {
+  std::vector<Ring> rings;           ///< of whole sequences; one rank: local
+  std::vector<double> cut_fraction;  ///< by rank: part of the node's cut attention; sums to 1 if there is any
+  std::vector<double> home_tokens;   ///< by rank
+  double makespan_seconds = 0;       ///< of the slowest rank: attention and linear work
+  bool keeps_cap = true;
+};
+
+/// Divides a node's load: sequences longest first to the rank of least time, or, above a threshold, on the smallest ring that
+/// levels out; then cut attention and home tokens fill the ranks to one level. Tries a fixed list of thresholds. Cost: n log n +
+/// n * P log P for each threshold tried.
+NodeDivision divide_node(const NodeLoad& load);
+
+}  // namespace ballast::scheduler

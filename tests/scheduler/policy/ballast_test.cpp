@@ -1,0 +1,131 @@
+#include "scheduler/policy/ballast.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include "scheduler/cost/seconds.h"
+#include "scheduler/make_plan.h"
+#include "scheduler/plan/layout.h"
+#include "scheduler/policy/water_fill.h"
+
+namespace ballast::scheduler {
+namespace {
+
+using testing::DoubleNear;
+using testing::ElementsAre;
+
+TEST(WaterFill, FillsTheLowestFirst) {
+  const std::vector<double> contents{1, 4, 2}, widths{1, 1, 1}, rooms{10, 10, 0.5};
+  const Poured poured = pour(4, contents, widths, rooms);
+  EXPECT_THAT(poured.added, ElementsAre(DoubleNear(3.25, 1e-12), DoubleNear(0.25, 1e-12), DoubleNear(0.5, 1e-12)));
+  EXPECT_DOUBLE_EQ(poured.level, 4.25);
+  EXPECT_DOUBLE_EQ(pour(100, contents, widths, rooms).left_over, 79.5);
+}
+
+TEST(WaterFill, WideVesselsTakeMore) {
+  const std::vector<double> contents{0, 0}, widths{1, 3}, rooms{100, 100};
+  EXPECT_THAT(pour(8, contents, widths, rooms).added, ElementsAre(DoubleNear(2, 1e-12), DoubleNear(6, 1e-12)));
+}
+
+ModelShape model() {
+  ModelShape result;
+  result.vocab_size = 100;
+  result.hidden_size = 512;
+  result.num_layers = 2;
+  result.num_attention_heads = 8;
+  result.num_key_value_heads = 2;
+  result.head_dim = 64;
+  result.intermediate_size = 1024;
+  result.num_dense_layers = 2;
+  return result;
+}
+
+PlanRequest request(int num_nodes, int ranks_per_node, std::vector<std::int64_t> lengths, double cap_over_budget) {
+  PlanRequest result;
+  Node node;
+  node.num_ranks = ranks_per_node;
+  result.topology = uniform_topology(num_nodes, node);
+  result.model = model();
+  result.options.policy = "ballast";
+  std::int64_t total = 0;
+  for (const std::int64_t length : lengths) total += length;
+  const std::int64_t num_ranks = num_nodes * ranks_per_node;
+  result.lengths = std::move(lengths);
+  const std::int64_t budget = (total + num_ranks - 1) / num_ranks;
+  result.options.token_cap_per_rank =
+      std::max<std::int64_t>(budget, static_cast<std::int64_t>(static_cast<double>(budget) * cap_over_budget));
+  return result;
+}
+
+/// Linear and attention work of the slowest rank over the mean, from the plan alone.
+double imbalance(const PlanRequest& wanted, const Plan& plan) {
+  const CostRates rates = cost_rates(wanted.model, wanted.topology);
+  const double linear = rates.token_seconds / rates.pair_seconds;  // pairs that a token is worth
+  const int num_ranks = wanted.topology.num_ranks();
+  std::vector<double> load(num_ranks, 0.0);
+  double total = 0;
+  for (int r = 0; r < num_ranks; ++r) load[r] = linear * static_cast<double>(num_tokens(plan.micro_batches[0].homes[r]));
+  for (const AttentionWork& work : plan.micro_batches[0].work) {
+    if (const auto* ring = std::get_if<Ring>(&work)) {
+      const auto chunks = zigzag_chunks(ring->sequence, ring->shares);
+      for (std::size_t i = 0; i < chunks.size(); ++i) {
+        load[ring->ranks[i]] += static_cast<double>(num_pairs(chunks[i][0]) + num_pairs(chunks[i][1]));
+      }
+    } else if (const auto* heads = std::get_if<HeadRing>(&work)) {
+      const double length = static_cast<double>(plan.lengths[heads->sequence]);
+      for (const HeadPart& part : heads->parts) {
+        const double part_fraction =
+            (part.head_end - part.head_begin) / 8.0 * (part.query_block_end - part.query_block_begin) / part.num_query_blocks;
+        for (std::size_t i = 0; i < part.ranks.size(); ++i) {
+          load[part.ranks[i]] += part_fraction * length * static_cast<double>(part.shares[i]) / 2;
+        }
+      }
+    }
+  }
+  double worst = 0;
+  for (const double value : load) {
+    total += value;
+    worst = std::max(worst, value);
+  }
+  return worst * num_ranks / total;
+}
+
+TEST(Ballast, AnyLengthsGiveAValidPlanUnderTheCap) {
+  rc::check("make_plan validates coverage and the cap; nothing that fits is refused", [] {
+    const auto bits = *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 17));
+    std::vector<std::int64_t> lengths;
+    for (const int b : bits) lengths.push_back(*rc::gen::inRange<std::int64_t>(1, (std::int64_t{1} << b) + 1));
+    const double cap = *rc::gen::element(1.0, 1.1, 1.5, 4.0);
+    const PlanRequest wanted = request(*rc::gen::inRange(1, 6), *rc::gen::inRange(1, 5), lengths, cap);
+    RC_ASSERT(make_plan(wanted) == make_plan(wanted));
+  });
+}
+
+TEST(Ballast, UnevenNodesAreLegal) {
+  PlanRequest wanted = request(3, 4, {100000, 4000, 4000, 300, 20, 7}, 1.2);
+  wanted.topology.nodes[1].num_ranks = 1;
+  wanted.topology.nodes[1].nic_of_rank = {0};
+  wanted.topology.nodes[2].num_nics = 0;
+  wanted.topology.nodes[2].nic_of_rank.clear();
+  number_ranks(wanted.topology);
+  wanted.options.token_cap_per_rank = 14000;
+  make_plan(wanted);
+}
+
+TEST(Ballast, OneSequenceLongerThanTheClusterIsSharedByAll) {
+  const PlanRequest wanted = request(4, 2, {1 << 17}, 1.1);
+  EXPECT_LT(imbalance(wanted, make_plan(wanted)), 1.02);
+}
+
+TEST(Ballast, LongAndShortTogetherAreLevel) {
+  std::vector<std::int64_t> lengths{120000, 70000, 33000};
+  for (int i = 0; i < 300; ++i) lengths.push_back(200 + 37 * (i % 50));
+  const PlanRequest wanted = request(4, 8, lengths, 1.1);
+  const Plan plan = make_plan(wanted);
+  EXPECT_EQ(plan.micro_batches[0].homes.size(), 32u);
+  EXPECT_LT(imbalance(wanted, plan), 1.03);
+}
+
+}  // namespace
+}  // namespace ballast::scheduler
