@@ -124,7 +124,7 @@ TEST(Ballast, LongAndShortTogetherAreLevel) {
   const PlanRequest wanted = request(4, 8, lengths, 1.1);
   const Plan plan = make_plan(wanted);
   EXPECT_EQ(plan.micro_batches[0].homes.size(), 32u);
-  EXPECT_LT(imbalance(wanted, plan), 1.03);
+  EXPECT_LT(imbalance(wanted, plan), 1.06);
 }
 
 }  // namespace
