@@ -15,6 +15,7 @@ const std::vector<Command>& commands() {
        "resolve, check, compare and explain run files",
        {kSet, kJson, kWorld},
        run_config},
+      {"report", "<run folder>", "a run as a page of plots", {kOut, kJson}, run_report},
   };
   return table;
 }

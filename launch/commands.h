@@ -5,5 +5,6 @@
 namespace ballast::launch {
 
 int run_config(const CommandLine& line);
+int run_report(const CommandLine& line);
 
 }  // namespace ballast::launch

@@ -9,12 +9,13 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "scheduler/cost/flops.h"
+
 namespace ballast::metrics {
 namespace {
 
 using Json = nlohmann::ordered_json;
 constexpr int kVersion = 1;
-constexpr const char* kFormula = "ballast-1";
 
 // Every member of the record and its name in the file, for writing and for reading.
 template <class Record, class Visit>
@@ -165,7 +166,7 @@ struct Reader {
 std::string to_json(const MetricsRecord& record) {
   Json object{{"v", kVersion}};
   visit_members(record, Writer{object});
-  object["mfu_formula"] = kFormula;
+  object["mfu_formula"] = scheduler::kFlopsFormula;
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

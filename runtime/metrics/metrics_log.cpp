@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "scheduler/cost/flops.h"
+
 namespace ballast::metrics {
 
 void MetricsLog::add_sink(std::unique_ptr<Sink> sink, std::int64_t every_steps) {
@@ -44,10 +46,11 @@ void MetricsLog::write(Outlet& outlet) {
   if (record.mfu > 1.0) {
     if (!std::exchange(has_warned_of_peak_, true)) {
       warnings_ << fmt::format(
-          "step {}: mfu would be {:.2f}: {:.4g} FLOP (formula ballast-1, {} tokens) in {:.3f} s over a peak of {:.4g} FLOP/s; "
+          "step {}: mfu would be {:.2f}: {:.4g} FLOP (formula {}, {} tokens) in {:.3f} s over a peak of {:.4g} FLOP/s; "
           "the "
           "peak is wrong, mfu is left out whenever it passes 1\n",
-          record.step, *record.mfu, record.flops, record.interval_tokens, record.interval_seconds, record.peak_flops_per_second);
+          record.step, *record.mfu, record.flops, scheduler::kFlopsFormula, record.interval_tokens, record.interval_seconds,
+          record.peak_flops_per_second);
     }
     record.mfu.reset();
   }
