@@ -60,19 +60,5 @@ TEST(ByteTokenizer, DocumentsOnDemandEqualEncode) {
   });
 }
 
-TEST(ByteTokenizer, ReadsOutsideADocumentAreRefused) {
-  TextDocuments documents;
-  documents.add("a", "abc");
-  documents.add("b", "d");
-  const auto tokens = ByteTokenizer().tokenize(std::move(documents));
-  std::vector<std::int32_t> two(2);
-  EXPECT_THROW(tokens->read(0, 2, two), std::out_of_range);
-  EXPECT_THROW(tokens->read(0, -1, two), std::out_of_range);
-  EXPECT_THROW(tokens->read(0, INT64_MAX, two), std::out_of_range);
-  EXPECT_THROW(tokens->read(2, 0, two), std::out_of_range);
-  EXPECT_THROW(tokens->length(-1), std::out_of_range);
-  EXPECT_EQ(tokens->name(1), "b");
-}
-
 }  // namespace
 }  // namespace ballast::data
