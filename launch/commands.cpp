@@ -15,6 +15,11 @@ const std::vector<Command>& commands() {
        "resolve, check, compare and explain run files",
        {kSet, kJson, kWorld},
        run_config},
+      {"data",
+       "inspect|verify|tokenize <run.textproto>",
+       "look at a corpus, check it, write it as tokens",
+       {kSet, kJson, kOut},
+       run_data},
       {"report", "<run folder>", "a run as a page of plots", {kOut, kJson}, run_report},
   };
   return table;
