@@ -125,10 +125,10 @@ RunFolder RunFolder::create(const fs::path& wanted_path) {
 RunFolder RunFolder::open(const fs::path& folder_path) {
   const fs::path folder = without_trailing_slash(folder_path);
   if (!fs::is_directory(folder)) throw NothingToResume(fmt::format("{}: there is no such run folder", folder.string()));
-  return RunFolder(folder, {fmt::format("resuming {}", folder.string())});
+  return RunFolder(folder, {fmt::format("using {}", folder.string())});
 }
 
-RunFolder RunFolder::resume(const fs::path& wanted_path) {
+NewestRun newest_run(const fs::path& wanted_path) {
   const fs::path wanted = without_trailing_slash(wanted_path);
   const fs::path parent = wanted.has_parent_path() ? wanted.parent_path() : ".";
   std::vector<int> numbers;
@@ -147,11 +147,16 @@ RunFolder RunFolder::resume(const fs::path& wanted_path) {
     }
     std::vector<std::string> notes = std::move(looked_at);
     notes.push_back(
-        fmt::format("resuming {}{}", folder.string(), numbers.size() > 1 ? ", the newest that has a checkpoint" : ""));
-    return RunFolder(folder, std::move(notes));
+        fmt::format("using {}{}", folder.string(), numbers.size() > 1 ? ", the newest that has a checkpoint" : ""));
+    return {folder, std::move(notes)};
   }
   if (looked_at.empty()) looked_at.push_back(fmt::format("{} does not exist", wanted.string()));
-  throw NothingToResume(fmt::format("nothing to resume: {}; start without --resume", fmt::join(looked_at, ", ")));
+  throw NothingToResume(fmt::format("there is no checkpoint: {}; train first, without --resume", fmt::join(looked_at, ", ")));
+}
+
+RunFolder RunFolder::resume(const fs::path& wanted) {
+  NewestRun run = newest_run(wanted);
+  return RunFolder(run.folder, std::move(run.notes));
 }
 
 RunFolder::RunFolder(fs::path path, std::vector<std::string> notes) : path_(std::move(path)), notes_(std::move(notes)) {

@@ -31,6 +31,15 @@ struct RunStatus {
   std::int64_t last_durable_step = -1;  ///< -1: none yet
 };
 
+/// A run that has a checkpoint.
+struct NewestRun {
+  std::filesystem::path folder;
+  std::vector<std::string> notes;  ///< which one was chosen and what was passed over
+};
+/// The newest (highest numbered) of `wanted`, `wanted`-2, `wanted`-3, ... that holds a published checkpoint.
+/// Throws: NothingToResume, FileError.
+NewestRun newest_run(const std::filesystem::path& wanted);
+
 /// One run's folder, held by this process. Made and held by rank 0 only; it tells the others path() and run_id().
 ///
 ///     <folder>/lock           host, pid and run id of the holder; emptied at a clean end
@@ -45,7 +54,7 @@ class RunFolder {
   /// Opens exactly `folder`, with or without checkpoints in it.
   /// Throws: NothingToResume when it does not exist, RunFolderBusy, FileError.
   static RunFolder open(const std::filesystem::path& folder);
-  /// Opens the newest (highest numbered) of `wanted`, `wanted`-2, `wanted`-3, ... that holds a published checkpoint.
+  /// Opens newest_run(wanted).
   /// Throws: NothingToResume, RunFolderBusy, FileError.
   static RunFolder resume(const std::filesystem::path& wanted);
 

@@ -19,7 +19,7 @@ const std::map<std::string, Folders> kBelow = {
     {"runtime/data", {"runtime/comm", "scheduler"}},
     {"runtime/checkpoint", {"runtime/comm", "scheduler"}},
     {"runtime/metrics", {"runtime/comm", "scheduler"}},
-    {"runtime/model", {"runtime/comm", "kernels", "scheduler"}},
+    {"runtime/model", {"runtime/comm", "runtime/metrics", "kernels", "scheduler"}},
     {"runtime/optim", {"runtime/comm", "runtime/model", "kernels", "scheduler"}},
     {"runtime/train",
      {"runtime/comm", "runtime/data", "runtime/checkpoint", "runtime/metrics", "runtime/model", "runtime/optim", "runtime/eval",
@@ -35,7 +35,7 @@ const std::map<std::string, Folders> kBelow = {
 const Folders kWithTorch = {"kernels",      "runtime/model",    "runtime/optim", "runtime/train",
                             "runtime/eval", "runtime/generate", "runtime/export"};
 // What the executable `ballast` is made of: launch without the files of `ballast-runtime`.
-const std::regex kRuntimeExecutable(R"(launch/(runtime_main|commands/(train|eval|generate|bench|doctor|export)\w*)\.(h|cpp))");
+const std::regex kRuntimeExecutable(R"(launch/(runtime_main|runtime_commands|open_trained_model|commands/(train|eval|generate|bench|doctor|export)\w*)\.(h|cpp))");
 
 bool starts_with_folder(const std::string& path, const std::string& folder) { return path.rfind(folder + "/", 0) == 0; }
 

@@ -1,0 +1,67 @@
+// ballast bench step: how fast training steps are, and where their time goes.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "launch/config_file.h"
+#include "launch/runtime_commands.h"
+#include "runtime/train/run_config.pb.h"
+#include "runtime/train/step_benchmark.h"
+#include "scheduler/cost/flops.h"
+
+namespace ballast::launch {
+namespace {
+
+constexpr int kWarmUpSteps = 3;
+constexpr int kSteps = 30;
+
+}  // namespace
+
+int run_bench(const CommandLine& line, comm::Communicator& world) {
+  if (line.arguments.size() != 2 || line.arguments[0] != "step") {
+    throw UsageError("bench: expected 'ballast bench step <run.textproto>'; known benchmarks: step");
+  }
+  const LoadedConfig loaded = load_run_config(line.arguments[1], line.set, world.size());
+  world.set_deadline(std::chrono::duration<double>(loaded.run->parallel().deadline_seconds()));
+  train::Trainer trainer(*loaded.run, world);
+  const train::StepBenchmark result = train::benchmark_steps(trainer, kWarmUpSteps, kSteps);
+  if (world.rank() != 0) return 0;
+
+  if (line.json) {
+    nlohmann::ordered_json json = {{"benchmark", "step"},
+                                   {"run", line.arguments[1]},
+                                   {"ranks", world.size()},
+                                   {"threads_per_rank", result.num_threads_per_rank},
+                                   {"steps", result.num_steps},
+                                   {"tokens", result.tokens},
+                                   {"tokens_per_second", result.tokens_per_second},
+                                   {"step_seconds_median", result.step_seconds_median},
+                                   {"flops_formula", scheduler::kFlopsFormula},
+                                   {"flops_per_second", result.flops_per_second},
+                                   {"gemm_flops_per_second_before", result.gemm_rate_before},
+                                   {"gemm_flops_per_second_after", result.gemm_rate_after},
+                                   {"mfu", result.mfu},
+                                   {"noisy", result.is_noisy}};
+    for (std::size_t phase = 0; phase < metrics::kNumPhases; ++phase) {
+      json["phase_fraction"][name(static_cast<metrics::StepPhase>(phase))] = result.phase_fraction[phase];
+    }
+    *line.output << json.dump() << "\n";
+    return 0;
+  }
+  *line.output << fmt::format("{} ranks x {} threads, {} steps, {} tokens\n", world.size(), result.num_threads_per_rank,
+                              result.num_steps, result.tokens)
+               << fmt::format("  {:.0f} tokens/s, {:.1f} ms per step (median)\n", result.tokens_per_second,
+                              1e3 * result.step_seconds_median)
+               << fmt::format("  {:.1f} GFLOP/s (formula {}), GEMM rate {:.1f} before, {:.1f} after: MFU {:.1f} %{}\n",
+                              result.flops_per_second / 1e9, scheduler::kFlopsFormula, result.gemm_rate_before / 1e9,
+                              result.gemm_rate_after / 1e9, 100 * result.mfu,
+                              result.is_noisy ? " (noisy: the GEMM rate moved)" : "");
+  for (std::size_t phase = 0; phase < metrics::kNumPhases; ++phase) {
+    *line.output << fmt::format("  {:<14} {:5.1f} %\n", name(static_cast<metrics::StepPhase>(phase)),
+                                100 * result.phase_fraction[phase]);
+  }
+  return 0;
+}
+
+}  // namespace ballast::launch

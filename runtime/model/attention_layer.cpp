@@ -1,0 +1,122 @@
+#include "runtime/model/attention_layer.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/addmm.h>
+
+#include <cmath>
+
+#include "kernels/attention/attention.h"
+#include "kernels/linear/linear.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rotary/rotary.h"
+
+namespace ballast::model {
+namespace {
+
+/// Adds in place, or takes the first gradient as it is.
+void accumulate(at::Tensor& sum, const at::Tensor& gradient) {
+  if (sum.defined()) {
+    sum.add_(gradient);
+  } else {
+    sum = gradient;
+  }
+}
+
+}  // namespace
+
+AttentionLayer::AttentionLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer) : config_(config) {
+  const auto weight = [&](std::string_view part) { return parameters.weight(layer_parameter_name(layer, part)); };
+  norm_ = weight("attention.norm.weight");
+  output_ = weight("attention.output.weight");
+  query_.weight = weight("attention.query.weight");
+  key_.weight = weight("attention.key.weight");
+  value_.weight = weight("attention.value.weight");
+  if (config.attention_bias) {
+    query_.bias = weight("attention.query.bias");
+    key_.bias = weight("attention.key.bias");
+    value_.bias = weight("attention.value.bias");
+  }
+  if (config.use_qk_norm) {
+    query_.norm = weight("attention.query_norm.weight");
+    key_.norm = weight("attention.key_norm.weight");
+  }
+}
+
+at::Tensor AttentionLayer::project(const Projection& projection, const at::Tensor& normed_TD, std::int64_t num_heads) const {
+  at::Tensor projected = kernels::linear(normed_TD, projection.weight.value);
+  if (projection.bias.value.defined()) projected.add_(projection.bias.value);
+  return projected.view({normed_TD.size(0), num_heads, config_.head_dim});
+}
+
+at::Tensor AttentionLayer::project_backward(const Projection& projection, const at::Tensor& dy,
+                                            const at::Tensor& normed_TD) const {
+  const at::Tensor dy_flat = dy.reshape({dy.size(0), dy.size(1) * dy.size(2)});
+  if (projection.bias.value.defined()) projection.bias.gradient.add_(dy_flat.sum(0));
+  kernels::accumulate_linear_weight_gradient(dy_flat, normed_TD, projection.weight.gradient);
+  return kernels::linear_backward_input(dy_flat, projection.weight.value);
+}
+
+at::Tensor AttentionLayer::forward(const at::Tensor& x_TD, const PackedBatch& batch, AttentionActivations& activations,
+                                   AttentionActivations& source) const {
+  AttentionActivations& a = activations;
+  const kernels::RmsNorm norm = kernels::rms_norm(x_TD, norm_.value, config_.rms_norm_eps);
+  a.x_TD = x_TD;
+  a.normed_TD = norm.y;
+  a.rstd_T = norm.rstd;
+
+  const auto positioned = [&](const Projection& projection, std::int64_t num_heads, at::Tensor& raw, at::Tensor& rstd) {
+    raw = project(projection, a.normed_TD, num_heads);
+    at::Tensor heads = raw;
+    if (projection.norm.value.defined()) {
+      const kernels::RmsNorm head_norm = kernels::rms_norm(raw, projection.norm.value, config_.rms_norm_eps);
+      heads = head_norm.y;
+      rstd = head_norm.rstd;
+    }
+    return kernels::rotary(heads, batch.position_T, config_.rope_theta);
+  };
+  a.q_TNH = positioned(query_, config_.num_attention_heads, a.query_TNH, a.query_rstd);
+  if (&source == &a) {
+    a.k_TGH = positioned(key_, config_.num_key_value_heads, a.key_TGH, a.key_rstd);
+    a.v_TGH = project(value_, a.normed_TD, config_.num_key_value_heads);
+  }
+  const double scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim));
+  const kernels::Attention attention = kernels::attention(a.q_TNH, source.k_TGH, source.v_TGH, batch.offsets, scale);
+  a.o_TNH = attention.o_TNH;
+  a.lse_TN = attention.lse_TN;
+  return at::addmm(x_TD, a.o_TNH.view({x_TD.size(0), output_.value.size(1)}), output_.value.t());
+}
+
+at::Tensor AttentionLayer::backward(const at::Tensor& dy_TD, const PackedBatch& batch, AttentionActivations& activations,
+                                    AttentionActivations& source) const {
+  AttentionActivations& a = activations;
+  const at::Tensor o_flat = a.o_TNH.view({dy_TD.size(0), output_.value.size(1)});
+  kernels::accumulate_linear_weight_gradient(dy_TD, o_flat, output_.gradient);
+  const at::Tensor do_TNH = kernels::linear_backward_input(dy_TD, output_.value).view(a.o_TNH.sizes());
+
+  const double scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim));
+  const kernels::AttentionGradient gradient =
+      kernels::attention_backward(do_TNH, a.q_TNH, source.k_TGH, source.v_TGH, a.o_TNH, a.lse_TN, batch.offsets, scale);
+  accumulate(source.dk_TGH, gradient.dk_TGH);
+  accumulate(source.dv_TGH, gradient.dv_TGH);
+
+  const auto positioned_backward = [&](const Projection& projection, const at::Tensor& dheads, const at::Tensor& raw,
+                                       const at::Tensor& rstd) {
+    at::Tensor dprojected = kernels::rotary_backward(dheads, batch.position_T, config_.rope_theta);
+    if (projection.norm.value.defined()) {
+      const kernels::RmsNormGradient head_norm = kernels::rms_norm_backward(dprojected, raw, projection.norm.value, rstd);
+      projection.norm.gradient.add_(head_norm.dweight_D);
+      dprojected = head_norm.dx;
+    }
+    return project_backward(projection, dprojected, a.normed_TD);
+  };
+  at::Tensor dnormed = positioned_backward(query_, gradient.dq_TNH, a.query_TNH, a.query_rstd);
+  if (a.k_TGH.defined()) {  // this layer made keys and values: all readers (itself and later layers) have added their gradients
+    dnormed.add_(positioned_backward(key_, a.dk_TGH, a.key_TGH, a.key_rstd));
+    dnormed.add_(project_backward(value_, a.dv_TGH, a.normed_TD));
+  }
+  const kernels::RmsNormGradient norm = kernels::rms_norm_backward(dnormed, a.x_TD, norm_.value, a.rstd_T);
+  norm_.gradient.add_(norm.dweight_D);
+  return norm.dx.add_(dy_TD);
+}
+
+}  // namespace ballast::model

@@ -1,0 +1,44 @@
+#pragma once
+// x + output(attention(norm(x))): the attention half of a decoder layer, forward and backward written out.
+#include "runtime/model/model_config.h"
+#include "runtime/model/packed_batch.h"
+#include "runtime/model/parameters.h"
+
+namespace ballast::model {
+
+/// What backward needs of one forward call. Keys and values may be read by later layers, which then add to their gradients.
+struct AttentionActivations {
+  at::Tensor x_TD, rstd_T, normed_TD;
+  at::Tensor query_TNH, query_rstd;  ///< before and after the per-head norm's statistics; before rotary
+  at::Tensor key_TGH, key_rstd;
+  at::Tensor q_TNH, k_TGH, v_TGH;  ///< as attention reads them
+  at::Tensor o_TNH, lse_TN;
+  at::Tensor dk_TGH, dv_TGH;  ///< gradients from layers that read this layer's keys and values
+};
+
+class AttentionLayer {
+ public:
+  AttentionLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer);
+
+  /// Input: `source` holds the keys and values to read: `activations` itself, or an earlier layer's.
+  /// Returns: the residual stream after attention, [T, D].
+  at::Tensor forward(const at::Tensor& x_TD, const PackedBatch& batch, AttentionActivations& activations,
+                     AttentionActivations& source) const;
+  /// Returns: dx [T, D]. Adds the gradients of the layer's parameters; adds to the source's dk, dv.
+  at::Tensor backward(const at::Tensor& dy_TD, const PackedBatch& batch, AttentionActivations& activations,
+                      AttentionActivations& source) const;
+
+ private:
+  struct Projection {
+    Weight weight, bias, norm;  ///< bias and norm undefined where the model has none
+  };
+  at::Tensor project(const Projection& projection, const at::Tensor& normed_TD, std::int64_t num_heads) const;
+  /// Adds the parameter gradients of a projection; returns its part of the gradient of the normed input.
+  at::Tensor project_backward(const Projection& projection, const at::Tensor& dy, const at::Tensor& normed_TD) const;
+
+  const ModelConfig& config_;
+  Weight norm_, output_;
+  Projection query_, key_, value_;
+};
+
+}  // namespace ballast::model

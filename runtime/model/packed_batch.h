@@ -1,0 +1,38 @@
+#pragma once
+// The tokens of one micro-batch that this rank computes, and how they sit in the global micro-batch.
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "scheduler/plan/plan.h"
+
+namespace ballast::model {
+
+/// Local tokens, document after document, without padding. T may be zero.
+struct PackedBatch {
+  at::Tensor token_T;                 ///< int64, input tokens
+  at::Tensor target_T;                ///< int64, next tokens
+  at::Tensor position_T;              ///< int64, position inside the document's sequence
+  std::vector<std::int64_t> offsets;  ///< B + 1 document borders in the local rows
+  std::vector<int> kv_source_layer;   ///< by layer
+  /// Row of the global micro-batch, in (sequence, position) order, of each token of each rank: global_row[r] has rank r's
+  /// tokens in their local order. The same on every rank.
+  std::vector<std::vector<std::int64_t>> global_row;
+  std::int64_t num_global_tokens = 0;
+
+  std::int64_t num_tokens() const { return token_T.size(0); }
+};
+
+/// Tokens of one sequence of the step: n inputs and the n tokens that follow them.
+struct SequenceTokens {
+  std::span<const std::int32_t> inputs;
+  std::span<const std::int32_t> targets;
+};
+
+/// Cuts rank `rank`'s part out of micro-batch `micro_batch` of a plan whose sequences are kept whole.
+/// Input: sequences[i] belongs to plan.lengths[i].
+PackedBatch pack(const scheduler::Plan& plan, int micro_batch, int rank, std::span<const SequenceTokens> sequences);
+
+}  // namespace ballast::model

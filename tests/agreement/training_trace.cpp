@@ -1,0 +1,105 @@
+#include "tests/agreement/training_trace.h"
+
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "runtime/train/plan_runner.h"
+#include "scheduler/make_plan.h"
+#include "tests/support/random_sequences.h"
+#include "tests/support/run_ranks.h"
+
+namespace ballast::agreement {
+namespace {
+
+model::ModelConfig small_config(const TraceOptions& options) {
+  model::ModelConfig config;
+  config.vocab_size = 31;
+  config.hidden_size = 16;
+  config.num_layers = 2;
+  config.num_attention_heads = 2;
+  config.num_key_value_heads = 1;
+  config.head_dim = 8;
+  config.intermediate_size = 24;
+  config.num_dense_layers = 1;
+  config.num_experts = options.num_experts;
+  config.experts_per_token = 2;
+  config.num_shared_experts = 1;
+  config.expert_intermediate_size = 8;
+  config.dtype = options.dtype;
+  config.initializer_range = 0.1;
+  config.router.name = options.router;
+  return config;
+}
+
+/// The same lengths for every step: uneven, some ranks may get nothing in a micro-batch.
+const std::vector<std::int64_t> kLengths = {50, 3, 1, 29, 17, 40, 2, 11, 23, 60, 5};
+
+}  // namespace
+
+Trace train(comm::Communicator& world, int ep, const TraceOptions& options) {
+  const model::ModelConfig config = small_config(options);
+  const comm::Mesh mesh(world, ep);
+  metrics::PhaseClock clock;
+  model::Transformer transformer(config, mesh, 11, clock);
+  optim::ZeroAdamw optimizer(
+      {{&transformer.parameters().dense(), &mesh.dp()}, {&transformer.parameters().experts(), &mesh.replica()}}, mesh.dp(), {});
+  train::PlanRunner runner(transformer, optimizer, mesh, clock);
+
+  scheduler::PlanRequest request;
+  request.lengths = kLengths;
+  request.topology = scheduler::uniform_topology(1, {.num_ranks = world.size(), .nic_of_rank = {}});
+  request.model.num_layers = config.num_layers;
+  request.options.policy = "longest_first";
+  request.options.tokens_per_step = 1000;
+  request.options.tokens_per_micro_batch = options.tokens_per_micro_batch;
+
+  Trace trace;
+  for (int step = 0; step < options.num_steps; ++step) {
+    request.step = step;
+    const auto sequences = support::random_sequences(kLengths, config.vocab_size, static_cast<std::uint64_t>(step % 4));
+    std::vector<model::SequenceTokens> views;
+    for (const support::RandomSequence& sequence : sequences) views.push_back({sequence.inputs(), sequence.targets()});
+    const train::StepResult result = runner.run(scheduler::make_plan(request), views, 0.01);
+    trace.losses.push_back(result.loss);
+    trace.gradient_norms.push_back(result.grad_norm);
+    for (const metrics::ExpertLoad& load : result.expert_load) {
+      trace.worst_load_above_minimum = std::max(trace.worst_load_above_minimum, load.above_minimum);
+    }
+  }
+
+  for (const model::Parameter& parameter : transformer.parameters().dense().parameters) {
+    trace.tensor_norms[parameter.name] = parameter.value.norm().item<double>();
+  }
+  for (const model::Parameter& parameter : transformer.parameters().experts().parameters) {
+    double square = parameter.value.to(at::kDouble).square().sum().item<double>();
+    mesh.ep().all_reduce({&square, 1, comm::Dtype::kFloat64}, comm::ReduceOp::kSum).wait();
+    trace.tensor_norms[parameter.name] = std::sqrt(square);
+  }
+  return trace;
+}
+
+Trace train_on_local_ranks(int num_ranks, int ep, const TraceOptions& options) {
+  Trace trace;
+  support::run_ranks(num_ranks, [&](comm::Communicator& world) {
+    Trace own = train(world, ep, options);
+    if (world.rank() == 0) trace = std::move(own);
+  });
+  return trace;
+}
+
+void expect_equal(const Trace& one, const Trace& many, double tolerance) {
+  const auto expect_near = [&](double a, double b, const std::string& what) {
+    EXPECT_NEAR(a, b, tolerance * std::max(std::abs(a), std::abs(b))) << what;
+  };
+  ASSERT_EQ(one.losses.size(), many.losses.size());
+  for (std::size_t step = 0; step < one.losses.size(); ++step) {
+    expect_near(one.losses[step], many.losses[step], "loss of step " + std::to_string(step));
+    expect_near(one.gradient_norms[step], many.gradient_norms[step], "gradient norm of step " + std::to_string(step));
+  }
+  ASSERT_EQ(one.tensor_norms.size(), many.tensor_norms.size());
+  for (const auto& [name, norm] : one.tensor_norms) expect_near(norm, many.tensor_norms.at(name), name);
+}
+
+}  // namespace ballast::agreement

@@ -1,0 +1,36 @@
+#pragma once
+// A short training run and what is compared of it.
+#include <c10/core/ScalarType.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "runtime/comm/communicator.h"
+
+namespace ballast::agreement {
+
+struct TraceOptions {
+  const char* router = "bip_exact";
+  std::int64_t num_experts = 8;
+  at::ScalarType dtype = at::kDouble;
+  int num_steps = 20;
+  std::int64_t tokens_per_micro_batch = 96;  ///< several micro-batches per step
+};
+
+struct Trace {
+  std::vector<double> losses;  ///< of each step
+  std::vector<double> gradient_norms;
+  std::map<std::string, double> tensor_norms;  ///< L2, after the last step
+  std::int64_t worst_load_above_minimum = 0;
+};
+
+/// Trains on the communicator's ranks; the result is the same on every rank.
+Trace train(comm::Communicator& world, int ep, const TraceOptions& options);
+/// The same on ranks that are threads.
+Trace train_on_local_ranks(int num_ranks, int ep, const TraceOptions& options);
+
+/// Fails the running test where a loss or norm differs by more than the relative tolerance.
+void expect_equal(const Trace& one, const Trace& many, double tolerance);
+
+}  // namespace ballast::agreement
