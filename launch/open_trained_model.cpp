@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <ostream>
 
+#include "launch/any_world_config.h"
 #include "runtime/checkpoint/run_folder.h"
 #include "runtime/train/run_config.pb.h"
 #include "runtime/train/train_state.h"
@@ -14,8 +15,7 @@ namespace ballast::launch {
 TrainedModel open_trained_model(const CommandLine& line, comm::Communicator& world) {
   TrainedModel model;
   const std::filesystem::path run_file = line.arguments.at(0);
-  model.config = load_run_config(run_file, line.set, world.size());
-  world.set_deadline(std::chrono::duration<double>(model.config.run->parallel().deadline_seconds()));
+  model.config = load_config_for_any_world(run_file, line, world);
 
   // A resolved run file lies beside its checkpoints; any other names the run folder.
   const std::filesystem::path beside = run_file.parent_path();

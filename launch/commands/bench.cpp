@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
-#include "launch/config_file.h"
+#include "launch/any_world_config.h"
 #include "launch/runtime_commands.h"
 #include "runtime/train/run_config.pb.h"
 #include "runtime/train/step_benchmark.h"
@@ -22,8 +22,7 @@ int run_bench(const CommandLine& line, comm::Communicator& world) {
   if (line.arguments.size() != 2 || line.arguments[0] != "step") {
     throw UsageError("bench: expected 'ballast bench step <run.textproto>'; known benchmarks: step");
   }
-  const LoadedConfig loaded = load_run_config(line.arguments[1], line.set, world.size());
-  world.set_deadline(std::chrono::duration<double>(loaded.run->parallel().deadline_seconds()));
+  const LoadedConfig loaded = load_config_for_any_world(line.arguments[1], line, world);
   train::Trainer trainer(*loaded.run, world);
   const train::StepBenchmark result = train::benchmark_steps(trainer, kWarmUpSteps, kSteps);
   if (world.rank() != 0) return 0;
