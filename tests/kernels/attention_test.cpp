@@ -10,6 +10,7 @@
 
 #include <limits>
 
+#include "kernels/attention_merge/attention_merge.h"
 #include "tests/kernels/oracle.h"
 
 namespace ballast::kernels {
@@ -121,6 +122,115 @@ TEST(Attention, SameBitsOnTwoThreads) {
   });
 }
 
+/// Dense attention of a document whose queries and keys are cut at the given borders into blocks, in any order of key blocks.
+struct Ring {
+  at::Tensor o, lse, dq, dk, dv;
+
+  Ring(const std::vector<at::Tensor>& qkv, const at::Tensor& dout, const Offsets& query_borders, const Offsets& key_borders,
+       double scale)
+      : o(at::empty(qkv[0].sizes(), qkv[0].options())),
+        lse(at::empty(qkv[0].sizes().slice(0, 2), qkv[0].options())),
+        dq(at::zeros(qkv[0].sizes(), qkv[0].options())),
+        dk(at::zeros(qkv[1].sizes(), qkv[0].options())),
+        dv(at::zeros(qkv[2].sizes(), qkv[0].options())) {
+    o.fill_(std::numeric_limits<double>::quiet_NaN());  // not read where lse is -inf
+    lse.fill_(-std::numeric_limits<double>::infinity());
+    const auto part = [](const at::Tensor& x, const Offsets& borders, std::size_t b) {
+      return x.narrow(0, borders[b], borders[b + 1] - borders[b]);
+    };
+    const auto for_each_block = [&](const auto& fn) {
+      for (std::size_t i = 0; i + 1 < query_borders.size(); ++i) {
+        for (std::size_t step = 0; step + 1 < key_borders.size(); ++step) {
+          fn(i, (i + step) % (key_borders.size() - 1));
+        }
+      }
+    };
+    for_each_block([&](std::size_t i, std::size_t j) {
+      const auto own = attention_block(part(qkv[0], query_borders, i), part(qkv[1], key_borders, j), part(qkv[2], key_borders, j),
+                                       query_borders[i], key_borders[j], scale);
+      attention_merge(part(o, query_borders, i), part(lse, query_borders, i), own.o_TNH, own.lse_TN);
+    });
+    for_each_block([&](std::size_t i, std::size_t j) {
+      const auto own =
+          attention_block_backward(part(dout, query_borders, i), part(qkv[0], query_borders, i), part(qkv[1], key_borders, j),
+                                   part(qkv[2], key_borders, j), part(o, query_borders, i), part(lse, query_borders, i),
+                                   query_borders[i], key_borders[j], scale);
+      part(dq, query_borders, i).add_(own.dq_TNH);
+      part(dk, key_borders, j).add_(own.dk_TGH);
+      part(dv, key_borders, j).add_(own.dv_TGH);
+    });
+  }
+};
+
+TEST(AttentionBlock, BlocksOfARingEqualTheDenseDocument) {
+  constexpr double kScale = 0.3;
+  struct Cut {
+    Offsets query_borders, key_borders;
+  };
+  const Cut cuts[] = {{{0, 97}, {0, 97}},                                                      // one block
+                      {{0, 20, 41, 60, 97}, {0, 20, 41, 60, 97}},                              // diagonal, full and hidden blocks
+                      {{0, 1, 2, 97}, {0, 1, 2, 97}},                                          // blocks of one token
+                      {{0, 0, 30, 30, 97, 97}, {0, 50, 50, 97}},                               // empty blocks
+                      {{0, 33, 64, 97}, {0, 10, 45, 46, 80, 97}},                              // borders that cross the diagonal
+                      {{0, 7, 14, 21, 28, 35, 42, 49, 56, 63, 70, 77, 84, 91, 97}, {0, 97}}};  // one query block after the other
+  for (const auto type : kTypes) {
+    const auto q = normal({97, 6, 10}, type, 1), k = normal({97, 2, 10}, type, 2), v = normal({97, 2, 10}, type, 3),
+               dout = normal(q.sizes(), type, 4);
+    const auto wanted = differentiate([&](const auto& leaf) { return reference(leaf, {0, 97}, kScale); }, {q, k, v}, dout);
+    const auto lse = at::logsumexp(scores(q.to(at::kDouble), k.to(at::kDouble), kScale), -1).t();
+    for (const auto& cut : cuts) {
+      SCOPED_TRACE(testing::Message() << type << " " << at::IntArrayRef(cut.query_borders) << " x "
+                                      << at::IntArrayRef(cut.key_borders));
+      const Ring ring({q, k, v}, dout, cut.query_borders, cut.key_borders, kScale);
+      expect_close(ring.o, wanted.y, tolerance(type));
+      expect_close(ring.lse, lse, tolerance(type));
+      expect_close(ring.dq, wanted.gradients[0], tolerance(type));
+      expect_close(ring.dk, wanted.gradients[1], tolerance(type));
+      expect_close(ring.dv, wanted.gradients[2], tolerance(type));
+    }
+  }
+}
+
+TEST(AttentionBlock, QueryWithoutKeysHasNoOutput) {
+  const auto q = normal({5, 4, 8}, at::kFloat, 1), k = normal({3, 2, 8}, at::kFloat, 2), none = at::empty({0, 2, 8});
+  const auto minus_infinity = at::zeros({5, 4}) - std::numeric_limits<float>::infinity();
+  const auto expect_nothing = [&](const at::Tensor& keys, std::int64_t query_begin, std::int64_t key_begin) {
+    const auto [o, lse] = attention_block(q, keys, keys, query_begin, key_begin, 1);
+    EXPECT_TRUE(at::equal(o, at::zeros(q.sizes())));
+    EXPECT_TRUE(at::equal(lse, minus_infinity));
+    const auto gradient = attention_block_backward(q, q, keys, keys, o, lse, query_begin, key_begin, 1);
+    EXPECT_TRUE(at::equal(gradient.dq_TNH, at::zeros(q.sizes())));
+    EXPECT_TRUE(at::equal(gradient.dk_TGH, at::zeros(keys.sizes())));
+  };
+  expect_nothing(none, 0, 0);
+  expect_nothing(k, 10, 15);                                  // the last query stands at 14
+  const auto [o, lse] = attention_block(q, k, k, 10, 13, 1);  // queries 13 and 14 see 1 and 2 keys
+  EXPECT_TRUE(at::equal(lse.narrow(0, 0, 3), minus_infinity.narrow(0, 0, 3)));
+  EXPECT_TRUE(at::equal(o[3], k[0].repeat_interleave(2, 0)));
+  EXPECT_GT(lse.narrow(0, 3, 2).min().item<float>(), -std::numeric_limits<float>::infinity());
+  const auto empty = at::empty({0, 4, 8});
+  EXPECT_EQ(attention_block(empty, k, k, 0, 0, 1).o_TNH.numel(), 0);
+  EXPECT_TRUE(
+      at::equal(attention_block_backward(empty, empty, k, k, empty, at::empty({0, 4}), 9, 0, 1).dv_TGH, at::zeros(k.sizes())));
+}
+
+TEST(AttentionBlock, ErrorIsFlatInTheNumberOfBlocks) {
+  const std::int64_t tokens = 240;
+  const auto q = normal({tokens, 2, 16}, at::kFloat, 1), k = normal({tokens, 2, 16}, at::kFloat, 2),
+             v = normal({tokens, 2, 16}, at::kFloat, 3), dout = normal(q.sizes(), at::kFloat, 4);
+  const auto wanted = differentiate([&](const auto& leaf) { return reference(leaf, {0, tokens}, 0.25); }, {q, k, v}, dout);
+  for (const std::int64_t blocks : {1, 2, 8, 60}) {
+    SCOPED_TRACE(blocks);
+    Offsets borders;
+    for (std::int64_t b = 0; b <= blocks; ++b) {
+      borders.push_back(tokens * b / blocks);
+    }
+    const Ring ring({q, k, v}, dout, borders, borders, 0.25);
+    expect_close(ring.o, wanted.y, 1e-6);
+    expect_close(ring.dk, wanted.gradients[1], 1e-6);
+  }
+}
+
 TEST(Attention, RefusesWithTheReason) {
   const auto q = at::zeros({5, 4, 8}), k = at::zeros({5, 2, 8});
   expect_message(
@@ -134,7 +244,7 @@ TEST(Attention, RefusesWithTheReason) {
       [&] {
         attention(q, k, at::zeros({5, 2, 7}), Offsets{0, 5}, 1);
       },
-      "attention: v_TGH has shape [5, 2, 7], wanted [5, 2, 8]");
+      "attention: v has shape [5, 2, 7], wanted [5, 2, 8]");
   expect_message(
       [&] {
         attention_backward(q, q, k, k, q, at::zeros({4, 5}), Offsets{0, 5}, 1);
