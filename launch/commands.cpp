@@ -20,6 +20,11 @@ const std::vector<Command>& commands() {
        "look at a corpus, check it, write it as tokens",
        {kSet, kJson, kOut},
        run_data},
+      {"plan",
+       "[run.textproto]",
+       "plan a step: who computes what, and the memory it needs",
+       {kSet, kJson, kWorld, kOut, kPolicy, kCluster, kModel, kLengths},
+       run_plan},
       {"report", "<run folder>", "a run as a page of plots", {kOut, kJson}, run_report},
   };
   return table;

@@ -6,6 +6,7 @@ namespace ballast::launch {
 
 int run_config(const CommandLine& line);
 int run_data(const CommandLine& line);
+int run_plan(const CommandLine& line);
 int run_report(const CommandLine& line);
 
 }  // namespace ballast::launch

@@ -6,7 +6,9 @@
 #include "scheduler/cost/flops.h"
 #include "scheduler/cost/memory.h"
 #include "scheduler/cost/model_shape_io.h"
+#include "scheduler/cost/rank_load.h"
 #include "scheduler/cost/seconds.h"
+#include "scheduler/make_plan.h"
 
 namespace ballast::scheduler {
 namespace {
@@ -80,6 +82,29 @@ TEST(Memory, OptimizerIsShardedAndExpertsToo) {
   EXPECT_EQ(eight.weights, 2 * (parameters.dense + parameters.expert / 8));
   EXPECT_NEAR(static_cast<double>(eight.optimizer), static_cast<double>(one.optimizer) / 8, 100);
   EXPECT_EQ(one.activations, 1000 * activation_bytes_per_token(model));
+}
+
+TEST(RankLoad, EveryPieceOfWorkIsCountedOnce) {
+  Node node;
+  node.num_ranks = 2;
+  PlanRequest request;
+  request.topology = uniform_topology(4, node);
+  request.model = llama_8b();
+  request.options.policy = "ballast";
+  request.lengths = {200000, 30000, 9000, 700, 20, 1};
+  const Plan plan = make_plan(request);
+  const PlanLoad load = plan_load(plan, request.model, request.topology);
+  const CostRates rates = cost_rates(request.model, request.topology);
+  double expected = 0, got = 0, tokens = 0;
+  for (const std::int64_t length : request.lengths) expected += rates.sequence_seconds(length);
+  for (const RankLoad& rank : load.ranks) {
+    got += rank.seconds();
+    tokens += static_cast<double>(rank.tokens);
+  }
+  EXPECT_NEAR(got / expected, 1, 1e-9);
+  EXPECT_EQ(tokens, 239721);
+  EXPECT_NEAR(load.local_fraction + load.node_fraction + load.cluster_fraction, 1, 1e-12);
+  EXPECT_GE(load.imbalance, 1);
 }
 
 TEST(ModelShape, FromMessage) {
