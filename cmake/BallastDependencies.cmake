@@ -8,8 +8,10 @@ find_package(CLI11 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc)
+set(MPI_DETERMINE_LIBRARY_VERSION ON)  # doctor compares it with the library that is loaded
 find_package(MPI COMPONENTS C)  # the C interface only; C++ bindings are gone from the standard
 set(BALLAST_WITH_MPI ${MPI_C_FOUND})
+string(REGEX REPLACE "[\n\"].*" "" BALLAST_MPI_VERSION "${MPI_C_LIBRARY_VERSION_STRING}")
 
 if(BALLAST_TESTS)
   find_package(GTest REQUIRED)

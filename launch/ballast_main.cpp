@@ -30,7 +30,7 @@ int run(int argc, char** argv) {
   const Invocation invocation = parse_command_line({argv + 1, argv + argc}, std::cout, std::cerr);
   if (!invocation.text.empty()) {
     std::cout << invocation.text;
-    return kSuccess;
+    return 0;
   }
   if (!invocation.command->run) exec_runtime(invocation.command->name, argv);
   return invocation.command->run(invocation.line);
@@ -44,6 +44,6 @@ int main(int argc, char** argv) {
     return ballast::launch::run(argc, argv);
   } catch (const std::exception& error) {
     std::cerr << error.what() << std::endl;
-    return ballast::launch::exit_code_of(error);
+    return static_cast<int>(ballast::launch::exit_code_of(error));
   }
 }

@@ -9,7 +9,7 @@ const std::vector<Command>& commands() {
       {"eval", "<run.textproto>", "held-out loss of a checkpoint", {kSet, kJson}, nullptr},
       {"generate", "<run.textproto>", "text from a checkpoint", {kSet, kJson}, nullptr},
       {"bench", "step <run.textproto>", "timings of a training step and its parts", {kSet, kJson}, nullptr},
-      {"doctor", "[folder]", "what this machine can do, and what to change", {kJson, kBench, kTopology}, nullptr},
+      {"doctor", "[folder]", "what this machine can do, and what to change", {kJson}, nullptr},
       {"config",
        "show|check|docs|diff [file...]",
        "resolve, check, compare and explain run files",

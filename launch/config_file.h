@@ -20,8 +20,8 @@ struct ConfigSources {
   std::filesystem::path run_file = {};
   std::filesystem::path model_file = {};    ///< a Model, in place of the run's
   std::filesystem::path cluster_file = {};  ///< a Cluster, in place of the run's
-  std::vector<std::string> set = {};             ///< path=value, in order
-  std::optional<int> world = {};                 ///< number of ranks; without it that of the cluster, if the cluster names its nodes
+  std::vector<std::string> set = {};        ///< path=value, in order
+  std::optional<int> world = {};            ///< number of ranks; without it that of the cluster, if the cluster names its nodes
 };
 
 /// Where the value of a field comes from.

@@ -3,18 +3,31 @@
 #include <new>
 #include <stdexcept>
 
+#include "runtime/checkpoint/durable_file.h"
+#include "runtime/checkpoint/load.h"
+#include "runtime/checkpoint/publish.h"
+#include "runtime/checkpoint/run_folder.h"
 #include "runtime/comm/communicator.h"
 #include "runtime/data/data_error.h"
 
 namespace ballast::launch {
+namespace {
 
-int exit_code_of(const std::exception& error) {
-  if (dynamic_cast<const std::invalid_argument*>(&error)) return kUserInput;
-  if (dynamic_cast<const comm::CommError*>(&error)) return kLostPeer;
-  if (dynamic_cast<const data::DataError*>(&error)) return kData;
-  if (dynamic_cast<const std::runtime_error*>(&error)) return kEnvironment;
-  if (dynamic_cast<const std::bad_alloc*>(&error)) return kEnvironment;
-  return kBug;
+template <class... Errors>
+bool is_one_of(const std::exception& error) {
+  return (... || (dynamic_cast<const Errors*>(&error) != nullptr));
+}
+
+}  // namespace
+
+ExitCode exit_code_of(const std::exception& error) {
+  if (is_one_of<std::invalid_argument, checkpoint::RunFolderBusy>(error)) return ExitCode::kUser;
+  if (is_one_of<data::DataError>(error)) return ExitCode::kData;
+  if (is_one_of<checkpoint::LoadError, checkpoint::NothingToResume, checkpoint::SaveError>(error)) return ExitCode::kCheckpoint;
+  if (is_one_of<comm::CommError>(error)) return ExitCode::kPeer;
+  // What is left of the world: the launcher, the file system, memory.
+  if (is_one_of<std::runtime_error, std::bad_alloc>(error)) return ExitCode::kEnvironment;
+  return ExitCode::kBug;
 }
 
 }  // namespace ballast::launch

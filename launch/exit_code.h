@@ -1,22 +1,14 @@
 #pragma once
-// What the process tells the shell, the launcher and the job script.
+// From an error to the code that the process ends with.
 #include <exception>
+
+#include "runtime/checkpoint/exit_code.h"
 
 namespace ballast::launch {
 
-enum ExitCode : int {
-  kSuccess = 0,
-  kBug = 1,          ///< a broken invariant of ours
-  kUserInput = 2,    ///< config, usage, impossible plan, refused resume
-  kEnvironment = 3,  ///< singleton, missing device or file system, FAIL in doctor
-  kData = 4,         ///< data missing or corrupt
-  kCheckpoint = 5,   ///< no usable checkpoint, or saving failed repeatedly
-  kNumeric = 6,      ///< non-finite beyond policy, replicas that differ
-  kLostPeer = 7,     ///< a peer hangs or is gone
-  kRunAgain = 75,    ///< saved; the same command with --resume goes on
-};
+using checkpoint::ExitCode;
 
-/// The code that an error ends the process with. Its class decides: the caller is wrong, the world is wrong, or we are.
-int exit_code_of(const std::exception& error);
+/// The class of an error decides: the caller is wrong, the world is wrong (which part of it), or we are.
+ExitCode exit_code_of(const std::exception& error);
 
 }  // namespace ballast::launch

@@ -14,6 +14,9 @@ struct RuntimeCommand {
   int (*run)(const CommandLine&, comm::Communicator& world);
 };
 
+/// Runs alone, without a world.
+int run_doctor(const CommandLine& line);
+
 int run_train(const CommandLine& line, comm::Communicator& world);
 int run_eval(const CommandLine& line, comm::Communicator& world);
 int run_generate(const CommandLine& line, comm::Communicator& world);

@@ -22,7 +22,7 @@ int run_in_world(const RuntimeCommand& command, const CommandLine& line) {
     const int rank = world->communicator().rank();
     if (world->communicator().size() == 1) throw;
     std::cerr << fmt::format("rank {}: {}", rank, error.what()) << std::endl;
-    comm::abort_job(exit_code_of(error));
+    comm::abort_job(static_cast<int>(exit_code_of(error)));
   }
 }
 
@@ -30,8 +30,9 @@ int run(int argc, char** argv) {
   const Invocation invocation = parse_command_line({argv + 1, argv + argc}, std::cout, std::cerr);
   if (!invocation.text.empty()) {
     std::cout << invocation.text;
-    return kSuccess;
+    return 0;
   }
+  if (invocation.command->name == "doctor") return run_doctor(invocation.line);  // also where there is no world to enter
   for (const RuntimeCommand& command : runtime_commands()) {
     if (command.name == invocation.command->name) return run_in_world(command, invocation.line);
   }
@@ -46,6 +47,6 @@ int main(int argc, char** argv) {
     return ballast::launch::run(argc, argv);
   } catch (const std::exception& error) {
     std::cerr << error.what() << std::endl;
-    return ballast::launch::exit_code_of(error);
+    return static_cast<int>(ballast::launch::exit_code_of(error));
   }
 }

@@ -31,7 +31,7 @@ int show(const CommandLine& line) {
       fields.push_back({{"path", field.path}, {"value", field.value}, {"origin", field.origin}});
     }
     *line.output << json{{"hash", fmt::format("{:016x}", config.hash)}, {"fields", fields}}.dump(2) << "\n";
-    return kSuccess;
+    return 0;
   }
   std::size_t path_width = 0;
   std::size_t value_width = 0;
@@ -43,7 +43,7 @@ int show(const CommandLine& line) {
     *line.output << fmt::format("{:<{}}  {:<{}}  {}\n", field.path, path_width, field.value, value_width, field.origin);
   }
   *line.output << fmt::format("hash {:016x}\n", config.hash);
-  return kSuccess;
+  return 0;
 }
 
 int check(const CommandLine& line) {
@@ -55,7 +55,7 @@ int check(const CommandLine& line) {
     } else {
       *line.output << fmt::format("{}: no errors, hash {:016x}\n", file, config.hash);
     }
-    return kSuccess;
+    return 0;
   } catch (const ConfigError& error) {
     if (!line.json) throw;
     json findings = json::array();
@@ -64,7 +64,7 @@ int check(const CommandLine& line) {
           {{"source", finding.source}, {"line", finding.line}, {"column", finding.column}, {"text", finding.text}});
     }
     *line.output << json{{"findings", findings}}.dump(2) << "\n";
-    return kUserInput;
+    return static_cast<int>(ExitCode::kUser);
   }
 }
 
@@ -79,7 +79,7 @@ int diff(const CommandLine& line) {
       fields.push_back({{"path", field.path}, {"left", field.left}, {"right", field.right}, {"cosmetic", field.is_cosmetic}});
     }
     *line.output << fields.dump(2) << "\n";
-    return kSuccess;
+    return 0;
   }
   for (const FieldDifference& field : differences) {
     const auto shown = [](const std::string& value) { return value.empty() ? std::string("(absent)") : value; };
@@ -87,7 +87,7 @@ int diff(const CommandLine& line) {
                                 field.is_cosmetic ? "  (cosmetic)" : "");
   }
   *line.output << fmt::format("{} fields differ; hashes {:016x} and {:016x}\n", differences.size(), left.hash, right.hash);
-  return kSuccess;
+  return 0;
 }
 
 int docs(const CommandLine& line) {
@@ -99,10 +99,10 @@ int docs(const CommandLine& line) {
       array.push_back({{"path", field.path}, {"type", field.type}, {"facts", field.facts}, {"comment", field.comment}});
     }
     *line.output << array.dump(2) << "\n";
-    return kSuccess;
+    return 0;
   }
   for (const FieldDoc& field : fields) *line.output << to_string(field);
-  return kSuccess;
+  return 0;
 }
 
 }  // namespace

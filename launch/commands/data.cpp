@@ -46,7 +46,7 @@ int inspect(const schema::Data& options, const CommandLine& line) {
                                          {"held_out", describe(corpus.held_out, corpus.held_out_bytes)}};
   if (line.json) {
     *line.output << report.dump() << '\n';
-    return kSuccess;
+    return 0;
   }
   *line.output << fmt::format("{:<16}{:>14}{:>14}\n", "", "train", "held out");
   for (const char* row : {"documents", "cut_documents", "sequences", "tokens", "bytes"}) {
@@ -60,7 +60,7 @@ int inspect(const schema::Data& options, const CommandLine& line) {
   }
   *line.output << fmt::format("{} empty documents skipped, vocabulary {}, fingerprint {}\n", corpus.documents->num_empty(),
                               corpus.tokenizer->vocab_size(), report["fingerprint"].get<std::string>());
-  return kSuccess;
+  return 0;
 }
 
 /// Reads every token of every document.
@@ -82,7 +82,7 @@ int verify(const schema::Data& options, const CommandLine& line) {
     *line.output << fmt::format("every token is sound: {} documents ({} empty ones skipped), {} tokens, {} bytes of text\n",
                                 documents->size(), documents->num_empty(), num_tokens, num_bytes);
   }
-  return kSuccess;
+  return 0;
 }
 
 /// Writes the documents as a Megatron data set, each with its end mark.
@@ -115,7 +115,7 @@ int tokenize(const schema::Data& options, const CommandLine& line) {
         "  data {{ megatron {{ prefix: \"{}\" }} }}\n",
         data::megatron_index_path(line.out_path).string(), documents->size(), documents->num_empty(), num_tokens, line.out_path);
   }
-  return kSuccess;
+  return 0;
 }
 
 struct Action {

@@ -66,7 +66,7 @@ int run_plan(const CommandLine& line) {
   } else {
     print_table(request, plan, *line.output);
   }
-  return kSuccess;
+  return 0;
 }
 
 }  // namespace ballast::launch

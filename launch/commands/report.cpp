@@ -104,7 +104,7 @@ int run_report(const CommandLine& line) {
   } else {
     *line.output << fmt::format("{}: {} records; open {} in a browser\n", name, records.size(), page_path.string());
   }
-  return kSuccess;
+  return 0;
 }
 
 }  // namespace ballast::launch

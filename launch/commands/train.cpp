@@ -3,8 +3,8 @@
 
 #include <ostream>
 
-#include "launch/config_file.h"
 #include "launch/runtime_commands.h"
+#include "launch/shared_config.h"
 #include "runtime/train/run_config.pb.h"
 #include "runtime/train/train_loop.h"
 
@@ -25,7 +25,7 @@ std::string describe_differences(const schema::RunConfig& now, const std::string
 }  // namespace
 
 int run_train(const CommandLine& line, comm::Communicator& world) {
-  const LoadedConfig loaded = load_run_config(line.arguments.at(0), line.set, world.size());
+  const LoadedConfig loaded = load_config_on_all_ranks({.run_file = line.arguments.at(0), .model_file = {}, .cluster_file = {}, .set = line.set, .world = {}}, world);
   world.set_deadline(std::chrono::duration<double>(loaded.run->parallel().deadline_seconds()));
   checkpoint::StopSignal stop_signal;
   const train::RunInput input = {

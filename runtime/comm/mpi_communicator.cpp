@@ -600,6 +600,14 @@ class MpiWorld : public World {
 
 std::unique_ptr<World> open_mpi_world(const MpiOptions& options) { return std::make_unique<MpiWorld>(options); }
 
+std::string mpi_library_version() {
+  std::string version(MPI_MAX_LIBRARY_VERSION_STRING, '\0');
+  int length = 0;
+  MPI_Get_library_version(version.data(), &length);
+  version.resize(std::char_traits<char>::length(version.c_str()));
+  return version;
+}
+
 void abort_mpi_job(int exit_code) {
   int is_initialized = 0;
   int is_finalized = 0;

@@ -2,6 +2,7 @@
 // Ranks are processes of an MPI job. This file's .cpp is the only one that includes mpi.h.
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "runtime/comm/world.h"
 
@@ -22,6 +23,9 @@ struct MpiOptions {
 /// into memory that the caller has freed): every call throws, and the process ends by abort_job().
 /// Throws: CommError when the library does not offer what is needed.
 std::unique_ptr<World> open_mpi_world(const MpiOptions& options = {});
+
+/// What the loaded MPI library says of itself: "Open MPI v4.1.4, package: ...". Needs no world.
+std::string mpi_library_version();
 
 /// MPI_Abort where MPI is running; returns where it is not.
 void abort_mpi_job(int exit_code);

@@ -30,7 +30,7 @@ class DataCommand : public ::testing::Test {
     std::vector<std::string> all{"data"};
     all.insert(all.end(), arguments.begin(), arguments.end());
     const Invocation invocation = parse_command_line(all, output, errors);
-    EXPECT_EQ(invocation.command->run(invocation.line), kSuccess);
+    EXPECT_EQ(invocation.command->run(invocation.line), 0);
     return output.str();
   }
   std::vector<std::string> on_texts(const std::string& action, const std::vector<std::string>& more = {}) const {
@@ -78,7 +78,7 @@ TEST_F(DataCommand, VerifyNamesADamagedIndex) {
   folder_.write("set.idx", index);
   const auto verify = on_texts("verify", {"--set", "data.megatron.prefix=" + prefix});
   EXPECT_THAT(refusal<data::DataError>([&] { run(verify); }), HasSubstr("set.idx: offset "));
-  EXPECT_EQ(exit_code_of(data::DataError("x")), kData);
+  EXPECT_EQ(exit_code_of(data::DataError("x")), ExitCode::kData);
 }
 
 TEST_F(DataCommand, WrongLinesAreExplained) {
