@@ -1,7 +1,5 @@
 #include "runtime/optim/zero_adamw.h"
 
-#include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
@@ -55,7 +53,20 @@ void check_group(const ReplicatedGroup& source) {
 
 }  // namespace
 
-ZeroAdamw::Shard ZeroAdamw::make_shard(const ReplicatedGroup& source) {
+std::vector<ZeroAdamw::Overlap> ZeroAdamw::overlaps(const Shard& shard) {
+  std::vector<Overlap> all;
+  std::int64_t next = -shard.begin;  // where the parameter begins, within the shard
+  for (const model::Parameter& parameter : shard.source.group->parameters) {
+    const std::int64_t parameter_begin = next;
+    next += parameter.value.numel();
+    const std::int64_t begin = std::max<std::int64_t>(0, parameter_begin);
+    const std::int64_t end = std::min(next, shard.count);
+    if (begin < end) all.push_back({parameter, begin, end, begin - parameter_begin});
+  }
+  return all;
+}
+
+ZeroAdamw::Shard ZeroAdamw::make_shard(const ReplicatedGroup& source) const {
   check_group(source);
   const model::ParameterGroup& group = *source.group;
   Shard shard;
@@ -64,20 +75,15 @@ ZeroAdamw::Shard ZeroAdamw::make_shard(const ReplicatedGroup& source) {
   shard.begin = shard.layout.begins[source.replicas->rank()];
   shard.count = shard.layout.counts[source.replicas->rank()];
   shard.value = group.values.narrow(0, shard.begin, shard.count);
-  shard.gradient = source.replicas->size() == 1 ? group.gradients : at::zeros({shard.count}, group.gradients.options());
+  shard.gradient = group.gradients.narrow(0, shard.begin, shard.count);
   shard.exp_avg = at::zeros({shard.count}, group.values.options());
   shard.exp_avg_sq = at::zeros({shard.count}, group.values.options());
-
-  std::int64_t next = -shard.begin;
-  for (const model::Parameter& parameter : group.parameters) {
-    const std::int64_t begin = std::max<std::int64_t>(0, next);
-    next += parameter.value.numel();
-    const std::int64_t count = std::min(next, shard.count) - begin;
-    if (count <= 0) continue;
-    if (!shard.runs.empty() && shard.runs.back().has_weight_decay == parameter.has_weight_decay) {
-      shard.runs.back().count += count;
+  for (const Overlap& part : overlaps(shard)) {
+    const double weight_decay = part.parameter.has_weight_decay ? options_.weight_decay : 0.0;
+    if (!shard.runs.empty() && shard.runs.back().weight_decay == weight_decay) {
+      shard.runs.back().end = part.end;
     } else {
-      shard.runs.push_back({begin, count, parameter.has_weight_decay});
+      shard.runs.push_back({part.begin, part.end, weight_decay});
     }
   }
   return shard;
@@ -90,10 +96,8 @@ ZeroAdamw::ZeroAdamw(std::vector<ReplicatedGroup> groups, comm::Communicator& wo
 
 void ZeroAdamw::reduce_gradients() {
   for (const Shard& shard : shards_) {
-    if (shard.source.replicas->size() == 1) continue;
-    shard.source.replicas
-        ->reduce_scatter(buffer(shard.source.group->gradients), buffer(shard.gradient), shard.layout.counts, comm::ReduceOp::kSum)
-        .wait();
+    const comm::Buffer all = buffer(shard.source.group->gradients), own = buffer(shard.gradient);
+    shard.source.replicas->reduce_scatter(all, own, shard.layout.counts, comm::ReduceOp::kSum).wait();
   }
 }
 
@@ -115,39 +119,29 @@ double ZeroAdamw::clip_gradients() {
 
 void ZeroAdamw::update(double learning_rate) {
   ++num_updates_;
-  const at::Tensor step = at::full({}, static_cast<double>(num_updates_), at::kFloat);
-  for (Shard& shard : shards_) {
-    for (const Shard::Run& run : shard.runs) {
-      const auto part = [&](const at::Tensor& flat) { return flat.narrow(0, run.begin, run.count); };
-      at::_fused_adamw_({part(shard.value)}, {part(shard.gradient)}, {part(shard.exp_avg)}, {part(shard.exp_avg_sq)}, {}, {step},
-                        learning_rate, options_.beta1, options_.beta2, run.has_weight_decay ? options_.weight_decay : 0.0,
-                        options_.eps, /*amsgrad=*/false, /*maximize=*/false);
-    }
+  for (const Shard& shard : shards_) {
+    kernels::adamw(shard.value, shard.gradient, shard.exp_avg, shard.exp_avg_sq, num_updates_,
+                   {.learning_rate = learning_rate, .beta1 = options_.beta1, .beta2 = options_.beta2, .eps = options_.eps},
+                   shard.runs);
   }
 }
 
 void ZeroAdamw::gather_parameters() {
   for (const Shard& shard : shards_) {
-    if (shard.source.replicas->size() == 1) continue;
-    const at::Tensor own = shard.value.clone();  // the run is part of the receive buffer
-    shard.source.replicas->all_gather(buffer(own), buffer(shard.source.group->values), shard.layout.counts).wait();
+    const comm::Buffer own = buffer(shard.value), all = buffer(shard.source.group->values);
+    shard.source.replicas->all_gather(own, all, shard.layout.counts).wait();
   }
 }
 
 std::vector<StatePiece> ZeroAdamw::state() const {
   std::vector<StatePiece> pieces;
   for (const Shard& shard : shards_) {
-    std::int64_t next = -shard.begin;  // begin of the parameter, within the shard
-    for (const model::Parameter& parameter : shard.source.group->parameters) {
-      const std::int64_t parameter_begin = next;
-      next += parameter.value.numel();
-      const std::int64_t begin = std::max<std::int64_t>(0, parameter_begin);
-      const std::int64_t count = std::min(next, shard.count) - begin;
-      if (count <= 0) continue;
-      const std::int64_t global_begin = parameter.global_begin + begin - parameter_begin;
+    for (const Overlap& part : overlaps(shard)) {
       for (const auto& [kind, flat] :
            {std::pair{"value", shard.value}, std::pair{"exp_avg", shard.exp_avg}, std::pair{"exp_avg_sq", shard.exp_avg_sq}}) {
-        pieces.push_back({parameter.name, kind, parameter.global_shape, global_begin, flat.narrow(0, begin, count)});
+        pieces.push_back({part.parameter.name, kind, part.parameter.global_shape,
+                          part.parameter.global_begin + part.begin_in_parameter,
+                          flat.narrow(0, part.begin, part.end - part.begin)});
       }
     }
   }

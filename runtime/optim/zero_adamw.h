@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/adamw/adamw.h"
 #include "runtime/comm/communicator.h"
 #include "runtime/model/parameter_set.h"
 #include "runtime/optim/shard_layout.h"
@@ -45,7 +46,8 @@ class ZeroAdamw {
   /// Throws: std::invalid_argument when a group is not laid out so.
   ZeroAdamw(std::vector<ReplicatedGroup> groups, comm::Communicator& world, const AdamwOptions& options);
 
-  /// Sums the gradients of the replicas into this rank's shards. The loss is already scaled by the global number of targets.
+  /// Sums the gradients of the replicas into this rank's run of each gradient buffer; what else the buffer holds is then stale.
+  /// The loss is already scaled by the global number of targets.
   void reduce_gradients();
   /// Norm of all reduced gradients of the model, each element once; the same on every rank.
   double global_norm() const;
@@ -65,22 +67,23 @@ class ZeroAdamw {
   void set_num_updates(std::int64_t num_updates);
 
  private:
+  /// This rank's run of a group: views into its buffers, and the state of them.
   struct Shard {
     ReplicatedGroup source;
     ShardLayout layout;
-    std::int64_t begin = 0;  // of this rank's run in the flat buffers
+    std::int64_t begin = 0;
     std::int64_t count = 0;
-    at::Tensor value;     // view into the group's values
-    at::Tensor gradient;  // own buffer, or with one replica a view into the group's
-    at::Tensor exp_avg;
-    at::Tensor exp_avg_sq;
-    struct Run {                  // neighbouring elements with the same decay
-      std::int64_t begin, count;  // within the shard
-      bool has_weight_decay;
-    };
-    std::vector<Run> runs;
+    at::Tensor value, gradient, exp_avg, exp_avg_sq;
+    std::vector<kernels::AdamWRun> runs;
   };
-  static Shard make_shard(const ReplicatedGroup& source);
+  /// The part of a parameter that lies in a shard.
+  struct Overlap {
+    const model::Parameter& parameter;
+    std::int64_t begin, end;  // within the shard
+    std::int64_t begin_in_parameter;
+  };
+  static std::vector<Overlap> overlaps(const Shard& shard);
+  Shard make_shard(const ReplicatedGroup& source) const;
 
   std::vector<Shard> shards_;
   comm::Communicator& world_;

@@ -24,7 +24,7 @@
 namespace ballast::kernels {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 std::vector<std::int64_t> to_vector(const at::Tensor& values) {
   const std::int64_t* data = values.const_data_ptr<std::int64_t>();
@@ -114,9 +114,9 @@ double brute_force(const at::Tensor& scores_TE, std::int64_t k, const std::vecto
 
 TEST(TopkExperts, TakesTheLargestByScoreMinusPriceAndTheLowerExpertOfEquals) {
   const at::Tensor scores_TE = at::tensor({0.5, 0.9, 0.5, 0.5, 0.1, 0.2, 0.3, 0.4}, at::kDouble).view({2, 4});
-  EXPECT_THAT(to_vector(topk_experts(scores_TE, at::zeros({4}, at::kDouble), 2)), testing::ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(to_vector(topk_experts(scores_TE, at::zeros({4}, at::kDouble), 2)), ::testing::ElementsAre(0, 1, 2, 3));
   const at::Tensor price_E = at::tensor({0.0, 0.8, 0.0, 0.35}, at::kDouble);
-  EXPECT_THAT(to_vector(topk_experts(scores_TE, price_E, 2)), testing::ElementsAre(0, 2, 0, 2));
+  EXPECT_THAT(to_vector(topk_experts(scores_TE, price_E, 2)), ::testing::ElementsAre(0, 2, 0, 2));
 }
 
 TEST(Prices, AreOrderStatistics) {
@@ -132,9 +132,9 @@ TEST(Prices, AreOrderStatistics) {
 TEST(ExpertCapacities, GiveTheUnitsLeftOverToTheLargestLoadsThenPrices) {
   const at::Tensor count_E = at::tensor({2, 5, 2, 2}, at::kLong);
   const at::Tensor price_E = at::tensor({0.0, 0.0, 0.5, 0.0}, at::kDouble);
-  EXPECT_THAT(expert_capacities(count_E, price_E, 11, 1), testing::ElementsAre(3, 3, 3, 2));
-  EXPECT_THAT(expert_capacities(count_E, price_E, 10, 1), testing::ElementsAre(2, 3, 3, 2));
-  EXPECT_THAT(expert_capacities(count_E, price_E, 2, 1), testing::ElementsAre(0, 1, 1, 0));
+  EXPECT_THAT(expert_capacities(count_E, price_E, 11, 1), ::testing::ElementsAre(3, 3, 3, 2));
+  EXPECT_THAT(expert_capacities(count_E, price_E, 10, 1), ::testing::ElementsAre(2, 3, 3, 2));
+  EXPECT_THAT(expert_capacities(count_E, price_E, 2, 1), ::testing::ElementsAre(0, 1, 1, 0));
 }
 
 TEST(Repair, MovesTheSlotThatLosesLeast) {
@@ -143,7 +143,7 @@ TEST(Repair, MovesTheSlotThatLosesLeast) {
   const at::Tensor price_E = at::zeros({3}, at::kDouble);
   const std::vector<std::int64_t> capacity_E{1, 1, 1};
   const Repaired repaired = repair_assignment(topk_experts(scores_TE, price_E, 1), scores_TE, price_E, capacity_E);
-  EXPECT_THAT(to_vector(repaired.expert_TK), testing::ElementsAre(0, 1, 2));
+  EXPECT_THAT(to_vector(repaired.expert_TK), ::testing::ElementsAre(0, 1, 2));
   EXPECT_EQ(repaired.num_moved, 2);
 }
 
@@ -153,7 +153,7 @@ TEST(BalancedAssignment, IsNearTheBestOfAllAssignmentsOnSmallCases) {
     for (const std::int64_t k : {1, 2}) {
       const at::Tensor scores_TE = normal_scores(8, 4, seed);
       const Balanced balanced = balanced_assignment(scores_TE, at::zeros({4}, at::kDouble), k, 4);
-      ASSERT_THAT(to_vector(balanced.count_E), testing::Each(2 * k));
+      ASSERT_THAT(to_vector(balanced.count_E), ::testing::Each(2 * k));
       ASSERT_TRUE(expert_counts(balanced.expert_TK, 4).equal(balanced.count_E));
       const double best = brute_force(scores_TE, k, to_vector(balanced.count_E));
       const double value = assignment_objective(scores_TE, balanced.expert_TK);
@@ -204,7 +204,7 @@ TEST(BalancedAssignment, LoadsDifferByAtMostOneForEverySize) {
 
 TEST(BalancedAssignment, SpreadsEqualScores) {
   const Balanced balanced = balanced_assignment(at::full({64, 8}, 0.5, at::kFloat), at::zeros({8}, at::kFloat), 2, 4);
-  EXPECT_THAT(to_vector(balanced.count_E), testing::Each(16));
+  EXPECT_THAT(to_vector(balanced.count_E), ::testing::Each(16));
 }
 
 TEST(BalancedAssignment, FollowsPermutationsOfTokensAndExperts) {
@@ -260,7 +260,7 @@ TEST(BalancedAssignment, IsWithinOneInTenThousandOfTheExactOptimum) {
     const Balanced balanced = balanced_assignment(scores_TE, at::zeros({num_experts}, at::kDouble), k, 4);
     const std::vector<std::int64_t> capacity_E = to_vector(balanced.count_E);
     const double* score = scores_TE.const_data_ptr<double>();
-    const double best = test::best_assignment_objective({score, score + scores_TE.numel()}, k, capacity_E);
+    const double best = ballast::testing::best_assignment_objective({score, score + scores_TE.numel()}, k, capacity_E);
     const double value = assignment_objective(scores_TE, balanced.expert_TK);
     const double bound = dual_bound(scores_TE, balance_prices(scores_TE, balanced.price_E, k, 40), k, capacity_E);
     EXPECT_LE(value, best * (1 + 1e-12));
@@ -276,8 +276,8 @@ TEST(Oracle, AgreesWithBruteForce) {
       const at::Tensor scores_TE = normal_scores(8, 4, seed);
       const std::vector<std::int64_t> capacity_E(4, 2 * k);
       const double* score = scores_TE.const_data_ptr<double>();
-      EXPECT_NEAR(test::best_assignment_objective({score, score + 32}, k, capacity_E), brute_force(scores_TE, k, capacity_E),
-                  1e-12);
+      EXPECT_NEAR(ballast::testing::best_assignment_objective({score, score + 32}, k, capacity_E),
+                  brute_force(scores_TE, k, capacity_E), 1e-12);
     }
   }
 }
@@ -316,7 +316,7 @@ struct Figures {
   double ratio1, ratio2, ratio4;           // objective over bound after repair
 };
 
-class Synthetic : public testing::TestWithParam<Figures> {};
+class Synthetic : public ::testing::TestWithParam<Figures> {};
 
 TEST_P(Synthetic, KeepsTheMeasuredFigures) {
   const Figures& figures = GetParam();
@@ -359,9 +359,9 @@ TEST_P(Synthetic, KeepsTheMeasuredFigures) {
 // Ranges over five seeds of a separate implementation, with the spread of other seeds on top.
 INSTANTIATE_TEST_SUITE_P(
     Cases, Synthetic,
-    testing::Values(Figures{"16e_k4_softmax", 16, 4, true, 1.2, 3.1, 0.24, 0.13, 0.075, 0.9997, 0.99992, 0.99996},
-                    Figures{"64e_k8_softmax", 64, 8, true, 2.9, 6.2, 0.36, 0.22, 0.11, 0.99975, 0.99991, 0.99995},
-                    Figures{"64e_k8_sigmoid", 64, 8, false, 2.9, 6.2, 0.27, 0.12, 0.05, 0.99984, 0.99995, 0.99997}),
+    ::testing::Values(Figures{"16e_k4_softmax", 16, 4, true, 1.2, 3.1, 0.24, 0.13, 0.075, 0.9997, 0.99992, 0.99996},
+                      Figures{"64e_k8_softmax", 64, 8, true, 2.9, 6.2, 0.36, 0.22, 0.11, 0.99975, 0.99991, 0.99995},
+                      Figures{"64e_k8_sigmoid", 64, 8, false, 2.9, 6.2, 0.27, 0.12, 0.05, 0.99984, 0.99995, 0.99997}),
     [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace

@@ -52,8 +52,8 @@ std::unique_ptr<Router> make_router(const RouterOptions& options) {
 
 Assignment Router::assign(const at::Tensor& scores_TE, RouterMode mode) {
   if (scores_TE.dim() != 2 || scores_TE.size(1) != options_.num_experts || scores_TE.scalar_type() != options_.dtype) {
-    throw std::invalid_argument(fmt::format("router of layer {}: scores are {}{}; {}[tokens, {}] wanted", options_.layer,
-                                            c10::toString(scores_TE.scalar_type()), fmt::join(scores_TE.sizes(), "x"),
+    throw std::invalid_argument(fmt::format("router of layer {}: scores are {}[{}]; {}[tokens, {}] wanted", options_.layer,
+                                            c10::toString(scores_TE.scalar_type()), fmt::join(scores_TE.sizes(), ", "),
                                             c10::toString(options_.dtype), options_.num_experts));
   }
   const bool learns = mode == RouterMode::kTrain && scores_TE.size(0) > 0;

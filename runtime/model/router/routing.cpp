@@ -1,15 +1,13 @@
 #include "runtime/model/router/routing.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/argsort.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/sigmoid_backward.h>
 #include <ATen/ops/zeros_like.h>
 
 #include "kernels/balance/balance.h"
+#include "kernels/linear/linear.h"
 
 namespace ballast::model {
 namespace {
@@ -18,13 +16,15 @@ constexpr double kGateEps = 1e-20;
 
 }  // namespace
 
-at::Tensor router_scores(const at::Tensor& x_TD, const at::Tensor& weight_ED) { return at::mm(x_TD, weight_ED.t()).sigmoid_(); }
+at::Tensor router_scores(const at::Tensor& x_TD, const at::Tensor& weight_ED) {
+  return kernels::linear(x_TD, weight_ED).sigmoid_();
+}
 
 at::Tensor router_scores_backward(const at::Tensor& dscores_TE, const at::Tensor& scores_TE, const at::Tensor& x_TD,
                                   const at::Tensor& weight_ED, const at::Tensor& dweight_ED) {
   const at::Tensor dlogits_TE = at::sigmoid_backward(dscores_TE, scores_TE);
-  at::Tensor(dweight_ED).addmm_(dlogits_TE.t(), x_TD);
-  return at::mm(dlogits_TE, weight_ED);
+  kernels::accumulate_linear_weight_gradient(dlogits_TE, x_TD, dweight_ED);
+  return kernels::linear_backward_input(dlogits_TE, weight_ED);
 }
 
 at::Tensor gate_weights(const at::Tensor& scores_TE, const at::Tensor& expert_TK, const GateOptions& options) {
