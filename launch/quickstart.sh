@@ -5,11 +5,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<'USAGE'
-Usage: launch/quickstart.sh [--data DIR] [--tiny] [--help]
+Usage: launch/quickstart.sh [--data DIR] [--tiny] [--set path=value]... [--help]
 
 Installs what is missing, builds, and trains with four ranks under mpirun; about five minutes of training on two cores.
 --data DIR   train on the files of DIR, each one document (default: the *.py files of the Python standard library)
 --tiny       a run of under a minute (configs/runs/tiny.textproto)
+--set        handed to the training: any field of the run
 
 Exit code: that of the first step that failed; 0 when the model is trained and saved.
 USAGE
@@ -17,10 +18,12 @@ USAGE
 
 run=quickstart
 data=
+settings=()
 while [ $# -gt 0 ]; do
   case $1 in
     --data) data=${2:?--data needs a folder} && shift ;;
     --tiny) run=tiny ;;
+    --set) settings+=(--set "${2:?--set needs path=value}") && shift ;;
     --help | -h) usage && exit 0 ;;
     *)
       printf "quickstart: unknown argument '%s'\n" "$1" >&2
@@ -40,14 +43,13 @@ phase set-up launch/setup.sh
 unset BALLAST_WHEELS # read by the set-up alone
 phase build launch/build.sh cpu
 
-settings=()
 if [ -n "$data" ]; then
-  settings=(--set "data.text_files.folder=\"$(realpath "$data")\"" --set 'data.text_files.glob="**/*"')
+  source=(--set "data.text_files.folder=\"$(realpath "$data")\"" --set 'data.text_files.glob="**/*"')
 else
   library=$(/usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
-  settings=(--set "data.text_files.folder=\"$library\"" --set 'data.text_files.glob="**/*.py"')
+  source=(--set "data.text_files.folder=\"$library\"" --set 'data.text_files.glob="**/*.py"')
 fi
 ranks=4
 cores=$(nproc)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > ranks ? cores / ranks : 1))}
-phase training launch/mpirun.sh -n "$ranks" build/cpu/ballast train "configs/runs/$run.textproto" "${settings[@]}"
+phase training launch/mpirun.sh -n "$ranks" build/cpu/ballast train "configs/runs/$run.textproto" "${source[@]}" "${settings[@]}"

@@ -39,6 +39,8 @@ void set_fault(const std::string& spec) {
   calls_left = call;
 }
 
+bool is_fault_pending() { return calls_left > 0; }
+
 int fault_before_call() {
   if (calls_left.load(std::memory_order_relaxed) <= 0 || calls_left.fetch_sub(1) != 1) return 0;
   if (fault_code == kKill) std::raise(SIGKILL);

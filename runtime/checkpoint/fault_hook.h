@@ -10,6 +10,9 @@ namespace ballast::checkpoint {
 /// Throws: std::invalid_argument for another spec.
 void set_fault(const std::string& spec);
 
+/// Whether a fault is set that has not happened yet.
+bool is_fault_pending();
+
 /// Called before every such system call. Returns: the error number it must fail with, 0 to go on.
 int fault_before_call();
 

@@ -36,7 +36,8 @@ std::vector<Claim> choose_writers(const std::string& tensor, std::vector<Claim> 
   }
   std::int64_t count = 0;
   try {
-    count = num_elements(first.piece->shape, std::numeric_limits<std::int64_t>::max() / size_in_bytes(first.piece->type), tensor);
+    count = num_elements(first.piece->shape, std::numeric_limits<std::int64_t>::max() / size_in_bytes(first.piece->type),
+                         fmt::format("tensor '{}'", tensor));
   } catch (const FormatError& error) {
     throw InventoryError(error.what());
   }

@@ -291,7 +291,7 @@ void Checkpoint::read(comm::Communicator& world, std::span<const Wanted> wanted,
       const ElementType type = element_type(want.data.dtype);
       if (type != tensor.type)
         throw std::invalid_argument(fmt::format("{}: {} is stored, {} is wanted", where, name(tensor.type), name(type)));
-      const std::int64_t count = tensor.pieces.empty() ? 0 : tensor.pieces.back().end;
+      const std::int64_t count = tensor.count();
       if (want.begin < 0 || want.begin > count || want.data.count > count - want.begin)
         throw std::invalid_argument(
             fmt::format("{}: {} elements from {} on are wanted, {} are stored", where, want.data.count, want.begin, count));
@@ -318,7 +318,7 @@ void Checkpoint::read(comm::Communicator& world, std::span<const Wanted> wanted,
       for (std::size_t i = 0; i < ranges.size(); ++i) {
         const StoredTensor& tensor = manifest_.tensors[i];
         if (std::ranges::find(complete, tensor.kind) != complete.end())
-          require_wanted(tensor.name, std::move(ranges[i]), tensor.pieces.empty() ? 0 : tensor.pieces.back().end);
+          require_wanted(tensor.name, std::move(ranges[i]), tensor.count());
       }
     } catch (const std::invalid_argument& error) {
       refusal = error.what();

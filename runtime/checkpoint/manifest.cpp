@@ -155,6 +155,10 @@ class ManifestReader {
 
 const char* name(TensorKind kind) { return kKindNames.at(static_cast<std::size_t>(kind)); }
 
+std::string name_in_file(const std::string& tensor, std::int64_t begin, std::int64_t end, std::int64_t count) {
+  return begin == 0 && end == count ? tensor : fmt::format("{}[{}:{}]", tensor, begin, end);
+}
+
 const StoredTensor* Manifest::find(const std::string& tensor_name) const {
   const auto found = std::ranges::find(tensors, tensor_name, &StoredTensor::name);
   return found == tensors.end() ? nullptr : &*found;

@@ -51,7 +51,12 @@ struct StoredTensor {
   ElementType type = ElementType::kF32;
   std::vector<std::int64_t> shape{};
   std::vector<StoredPiece> pieces{};  ///< in element order, each element of the tensor exactly once
+
+  std::int64_t count() const { return pieces.empty() ? 0 : pieces.back().end; }
 };
+/// What elements [begin, end) of `count` are called inside their file: the tensor's own name for all of them, else
+/// "name[begin:end]".
+std::string name_in_file(const std::string& tensor, std::int64_t begin, std::int64_t end, std::int64_t count);
 
 struct Manifest {
   TrainingPoint point{};

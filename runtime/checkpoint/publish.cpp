@@ -82,12 +82,10 @@ schema::Receipt write_pieces(int rank, const fs::path& folder, std::span<const P
       const auto data = bytes_of(piece.data, piece.name);
       std::int64_t count = 1;
       for (const std::int64_t dim : piece.global_shape) count *= dim;  // checked by the inventory
-      const bool is_whole = piece.data.count == count;
-      tensors.push_back(
-          {.name = is_whole ? piece.name : fmt::format("{}[{}:{}]", piece.name, piece.begin, piece.begin + piece.data.count),
-           .type = element_type(piece.data.dtype),
-           .shape = is_whole ? piece.global_shape : std::vector{piece.data.count},
-           .data = data});
+      tensors.push_back({.name = name_in_file(piece.name, piece.begin, piece.begin + piece.data.count, count),
+                         .type = element_type(piece.data.dtype),
+                         .shape = piece.data.count == count ? piece.global_shape : std::vector{piece.data.count},
+                         .data = data});
     }
     const std::string file_name = fmt::format("rank-{:05d}.safetensors", rank);
     const WrittenSafetensors written = write_safetensors(folder / file_name, tensors);
@@ -191,9 +189,7 @@ class Publisher {
     remove_leftovers();
     if (fs::exists(options_.folder / name())) throw SaveError(fmt::format("{} is already published", name()));
     std::int64_t bytes = 0;
-    for (const StoredTensor& tensor : inventory_.tensors) {
-      if (!tensor.pieces.empty()) bytes += tensor.pieces.back().end * size_in_bytes(tensor.type);
-    }
+    for (const StoredTensor& tensor : inventory_.tensors) bytes += tensor.count() * size_in_bytes(tensor.type);
     std::error_code unknown;
     const auto space = fs::space(options_.folder, unknown);
     if (!unknown && static_cast<double>(space.available) < 1.1 * static_cast<double>(bytes))

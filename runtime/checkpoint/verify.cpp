@@ -48,10 +48,14 @@ void check_entries(const std::filesystem::path& path, const SafetensorsHeader& h
   }
   for (const SafetensorsEntry& entry : header.entries) {
     const auto found = expected.find(entry.begin_bytes);
-    const bool is_listed = found != expected.end() && found->second.tensor->type == entry.type &&
-                           entry.end_bytes - entry.begin_bytes ==
-                               (found->second.piece->end - found->second.piece->begin) * size_in_bytes(entry.type);
-    if (!is_listed)
+    const auto is_listed = [&] {
+      if (found == expected.end()) return false;
+      const auto& [tensor, piece] = found->second;
+      return tensor->type == entry.type &&
+             entry.end_bytes - entry.begin_bytes == (piece->end - piece->begin) * size_in_bytes(entry.type) &&
+             entry.name == name_in_file(tensor->name, piece->begin, piece->end, tensor->count());
+    };
+    if (!is_listed())
       throw FormatError(fmt::format("{}: tensor '{}' at byte {} is not what the manifest lists there", path.string(), entry.name,
                                     entry.begin_bytes));
     expected.erase(found);

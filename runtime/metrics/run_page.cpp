@@ -102,9 +102,9 @@ std::string balance_plots(std::span<const MetricsRecord> records) {
              "1 = even",
              {series_of(records, "planned", [](const MetricsRecord& r) { return r.imbalance_planned.value_or(kUnknown); }),
               series_of(records, "measured", [](const MetricsRecord& r) { return r.imbalance_measured.value_or(kUnknown); })}}) +
-         svg(LinePlot{"Rows of the fullest expert over the mean, worst layer and micro-batch",
+         svg(LinePlot{"Rows of the fullest expert over the mean",
                       "step",
-                      "1 = even",
+                      "worst layer",
                       {series_of(records, "worst layer", worst_layer)}});
 }
 

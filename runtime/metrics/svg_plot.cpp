@@ -184,7 +184,8 @@ std::string svg(const LinePlot& plot) {
   for (const double tick : ticks(frame.y, 5)) {
     out += fmt::format("<line x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" stroke=\"#e4e4e4\"/>\n", kLeft, kWidth - kRight,
                        frame.at_y(tick));
-    out += text_at(kLeft - 6, frame.at_y(tick) + 4, "end", tick_label(plot.is_y_logarithmic ? std::pow(10, tick) : tick));
+    out += text_at(kLeft - 6, frame.at_y(tick) + 4, "end",
+                   plot.is_y_logarithmic ? fmt::format("{:.3g}", std::pow(10, tick)) : tick_label(tick));
   }
   out += x_axis(frame, plot.x_label);
   for (std::size_t s = 0; s < lines.size(); ++s) {

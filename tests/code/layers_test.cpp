@@ -35,7 +35,8 @@ const std::map<std::string, Folders> kBelow = {
 const Folders kWithTorch = {"kernels",      "runtime/model",    "runtime/optim", "runtime/train",
                             "runtime/eval", "runtime/generate", "runtime/export"};
 // What the executable `ballast` is made of: launch without the files of `ballast-runtime`.
-const std::regex kRuntimeExecutable(R"(launch/(runtime_main|runtime_commands|open_trained_model|any_world_config|commands/(train|eval|generate|bench|doctor|export)\w*)\.(h|cpp))");
+const std::regex kRuntimeExecutable(
+    R"(launch/(runtime_main|runtime_commands|open_trained_model|any_world_config|commands/(train|eval|generate|bench|doctor|export)\w*)\.(h|cpp))");
 
 bool starts_with_folder(const std::string& path, const std::string& folder) { return path.rfind(folder + "/", 0) == 0; }
 

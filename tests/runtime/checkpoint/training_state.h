@@ -44,6 +44,7 @@ inline std::string read_file(const std::filesystem::path& path) {
 }
 
 inline void write_file(const std::filesystem::path& path, const std::string& text) {
+  std::filesystem::remove(path);  // ext4 flushes a file that is cut short and written again
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   out << text;
   out.flush();
