@@ -206,7 +206,7 @@ GroupLimits group_limits(const std::filesystem::path& root) {
   const std::string both = first_line(root / "cpu.max");
   const std::size_t space = both.find(' ');
   auto quota = parse_integer(std::string_view(both).substr(0, space));
-  auto period = space == both.npos ? std::nullopt : parse_integer(std::string_view(both).substr(space + 1));
+  auto period = parse_integer(space == both.npos ? std::string_view() : std::string_view(both).substr(space + 1));
   auto memory = parse_integer(first_line(root / "memory.max"));
   // Version 1; a quota of -1 is none.
   if (!period) {
@@ -214,7 +214,7 @@ GroupLimits group_limits(const std::filesystem::path& root) {
     period = parse_integer(first_line(root / "cpu/cpu.cfs_period_us"));
   }
   if (!memory) memory = parse_integer(first_line(root / "memory/memory.limit_in_bytes"));
-  if (quota && period && *quota > 0 && *period > 0) limits.cores = static_cast<double>(*quota) / static_cast<double>(*period);
+  if (quota.value_or(0) > 0 && period.value_or(0) > 0) limits.cores = static_cast<double>(*quota) / static_cast<double>(*period);
   // "No limit" of version 1 is a number near 2^63.
   if (memory && *memory < std::int64_t{1} << 60) limits.memory_bytes = memory;
   return limits;

@@ -260,7 +260,7 @@ TEST(BalancedAssignment, IsWithinOneInTenThousandOfTheExactOptimum) {
     const Balanced balanced = balanced_assignment(scores_TE, at::zeros({num_experts}, at::kDouble), k, 4);
     const std::vector<std::int64_t> capacity_E = to_vector(balanced.count_E);
     const double* score = scores_TE.const_data_ptr<double>();
-    const double best = ballast::testing::best_assignment_objective({score, score + scores_TE.numel()}, k, capacity_E);
+    const double best = support::best_assignment_objective({score, score + scores_TE.numel()}, k, capacity_E);
     const double value = assignment_objective(scores_TE, balanced.expert_TK);
     const double bound = dual_bound(scores_TE, balance_prices(scores_TE, balanced.price_E, k, 40), k, capacity_E);
     EXPECT_LE(value, best * (1 + 1e-12));
@@ -276,7 +276,7 @@ TEST(Oracle, AgreesWithBruteForce) {
       const at::Tensor scores_TE = normal_scores(8, 4, seed);
       const std::vector<std::int64_t> capacity_E(4, 2 * k);
       const double* score = scores_TE.const_data_ptr<double>();
-      EXPECT_NEAR(ballast::testing::best_assignment_objective({score, score + 32}, k, capacity_E),
+      EXPECT_NEAR(support::best_assignment_objective({score, score + 32}, k, capacity_E),
                   brute_force(scores_TE, k, capacity_E), 1e-12);
     }
   }

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <stdexcept>
 
-namespace ballast::testing {
+namespace ballast::support {
 
 double best_assignment_objective(const std::vector<double>& score_TE, std::int64_t k, std::vector<std::int64_t> capacity_E) {
   const std::int64_t num_experts = static_cast<std::int64_t>(capacity_E.size());
@@ -78,4 +78,4 @@ double best_assignment_objective(const std::vector<double>& score_TE, std::int64
   return objective;
 }
 
-}  // namespace ballast::testing
+}  // namespace ballast::support

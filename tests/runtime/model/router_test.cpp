@@ -168,7 +168,7 @@ TEST_P(AnyRouter, RefusesWrongScores) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Registry, AnyRouter, ::testing::ValuesIn(router_names().begin(), router_names().end()),
+INSTANTIATE_TEST_SUITE_P(Registry, AnyRouter, ::testing::ValuesIn(std::vector<std::string>(router_names().begin(), router_names().end())),
                          [](const auto& test) { return test.param; });
 
 TEST(MakeRouter, AnswersAnUnknownNameWithTheKnownOnes) {

@@ -240,7 +240,7 @@ TEST_P(Sharded, EqualsTheUnshardedReference) {
   EXPECT_GT(expected.norms[0], kOptions.clip_norm) << "clipping is at work";
   for (const at::ScalarType type : {at::kDouble, at::kFloat}) {
     const double tolerance = type == at::kDouble ? 1e-12 : 2e-5;
-    testing::run_ranks(num_ranks, [&](comm::Communicator& world) {
+    support::run_ranks(num_ranks, [&](comm::Communicator& world) {
       Trainer trainer(world, ep, type);
       for (std::int64_t step = 0; step < kSteps; ++step) {
         ASSERT_NEAR(trainer.step(step), expected.norms[step], tolerance * expected.norms[step]);
@@ -255,7 +255,7 @@ TEST_P(Sharded, StateCoversEachElementOnceAndComesBackOnOtherRanks) {
   std::mutex mutex;
   std::map<std::string, std::vector<double>> saved;  // by kind and name
   std::map<std::string, std::vector<int>> times;
-  testing::run_ranks(num_ranks, [&](comm::Communicator& world) {
+  support::run_ranks(num_ranks, [&](comm::Communicator& world) {
     Trainer trainer(world, ep, at::kDouble);
     for (std::int64_t step = 0; step < 2; ++step) trainer.step(step);
     EXPECT_EQ(trainer.optimizer.num_updates(), 2);
@@ -278,7 +278,7 @@ TEST_P(Sharded, StateCoversEachElementOnceAndComesBackOnOtherRanks) {
   for (const auto& [name, seen] : times) EXPECT_THAT(seen, ::testing::Each(1)) << name;
 
   const Reference expected = reference();
-  testing::run_ranks(3, [&](comm::Communicator& world) {
+  support::run_ranks(3, [&](comm::Communicator& world) {
     Trainer trainer(world, 3, at::kDouble);
     trainer.dense.values.zero_();
     trainer.experts.values.zero_();
@@ -301,7 +301,7 @@ INSTANTIATE_TEST_SUITE_P(RanksAndEp, Sharded,
                          });
 
 TEST(ZeroAdamw, WorksWithFewerElementsThanRanks) {
-  testing::run_ranks(4, [](comm::Communicator& world) {
+  support::run_ranks(4, [](comm::Communicator& world) {
     model::ParameterGroup group;
     group.name = "tiny";
     group.values = at::zeros({2}, at::kDouble);
@@ -321,7 +321,7 @@ TEST(ZeroAdamw, WorksWithFewerElementsThanRanks) {
 }
 
 TEST(ZeroAdamw, RefusesParametersThatDoNotTileTheBuffer) {
-  testing::run_ranks(1, [](comm::Communicator& world) {
+  support::run_ranks(1, [](comm::Communicator& world) {
     model::ParameterGroup group;
     group.name = "dense";
     group.values = at::zeros({6}, at::kDouble);
@@ -337,7 +337,7 @@ TEST(ZeroAdamw, RefusesParametersThatDoNotTileTheBuffer) {
 }
 
 TEST(ZeroAdamw, RefusesGradientsThatAreNotFiniteOnEveryRank) {
-  testing::run_ranks(2, [](comm::Communicator& world) {
+  support::run_ranks(2, [](comm::Communicator& world) {
     Trainer trainer(world, 1, at::kFloat);
     trainer.set_gradients(0);
     if (world.rank() == 1) trainer.dense.gradients[7].fill_(std::numeric_limits<double>::quiet_NaN());
