@@ -38,9 +38,16 @@ Position position_of(std::string path, const ConfigReading& reading) {
   return {reading.main_source, 1, 1};
 }
 
-/// A field is doubtful when it has a finding, or was not given in a message with an unknown field (which may have meant it).
+/// A field is doubtful when it or something in it has a finding, or when it was not given in a message with an unknown field
+/// (which may have meant it).
 bool is_doubtful(const std::string& path, const ConfigReading& reading) {
-  if (reading.is_broken || reading.doubtful.contains(path)) return true;
+  if (reading.is_broken) return true;
+  // Of the paths that begin like this one, "path", "path.field" and "path[0]" sort first.
+  const auto first = reading.doubtful.lower_bound(path);
+  if (first != reading.doubtful.end() && first->starts_with(path)) {
+    const std::string_view rest = std::string_view(*first).substr(path.size());
+    if (rest.empty() || rest[0] == '.' || rest[0] == '[') return true;
+  }
   if (reading.positions.contains(path)) return false;
   for (std::string parent = path; !parent.empty();) {
     parent = parent_of(parent);

@@ -291,9 +291,11 @@ class Reader : private google::protobuf::io::ErrorCollector {
     }
     if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
       if (!is_symbol('{') && !is_symbol('<')) {
-        add_finding(at, path,
-                    fmt::format("{}: expected {{ fields of {} }}, got {}", path, field.message_type()->name(), shown_value()));
-        return skip_value(depth);
+        const bool is_list = is_symbol('[');
+        if (is_list) skip_value(depth);
+        return add_finding(at, path,
+                           fmt::format("{}: expected {{ fields of {} }}, got {}", path, field.message_type()->name(),
+                                       is_list ? "a list" : shown_value()));
       }
       Message* inner =
           field.is_repeated() ? reflection.AddMessage(&message, &field) : reflection.MutableMessage(&message, &field);

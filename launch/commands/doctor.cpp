@@ -1,7 +1,4 @@
 // ballast doctor: what this machine can do, and what to change.
-#include <ATen/Parallel.h>
-#include <ATen/Version.h>
-#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <array>
@@ -19,6 +16,7 @@
 #include "launch/runtime_commands.h"
 #include "runtime/comm/mpi_communicator.h"
 #include "runtime/comm/world.h"
+#include "runtime/train/torch_library.h"
 
 namespace ballast::launch {
 namespace {
@@ -32,24 +30,12 @@ Check build_check() {
           {}};
 }
 
-/// The version of the torch package that libtorch_cpu was loaded from: the file version.py beside it.
 Check torch_check() {
-  Check check{"build.libtorch", CheckStatus::kOk, {}, fmt::format("{}, as at build time", build::kTorchVersion), {}};
-  Dl_info library{};
-  if (dladdr(reinterpret_cast<const void*>(&at::show_config), &library) == 0) {
-    return {check.name, CheckStatus::kFail, "libtorch_cpu cannot be located", check.wanted,
-            "run launch/setup.sh and build again"};
-  }
-  const std::filesystem::path file(library.dli_fname);
-  std::string version = "unknown";
-  std::ifstream lines(file.parent_path().parent_path() / "version.py");
-  for (std::string line; std::getline(lines, line);) {
-    const std::size_t begin = line.find('\'');
-    if (line.starts_with("__version__") && begin != line.npos) version = line.substr(begin + 1, line.rfind('\'') - begin - 1);
-  }
-  check.found = fmt::format("{} in {}, {}, {} threads", version, file.parent_path().string(), at::get_cpu_capability(),
-                            at::get_num_threads());
-  if (version.substr(0, version.find('+')) != build::kTorchVersion) {
+  const train::TorchLibrary library = train::loaded_torch_library();
+  Check check{"build.libtorch", CheckStatus::kOk,
+              fmt::format("{} in {}, {}, {} threads", library.version, library.folder, library.capability, library.num_threads),
+              fmt::format("{}, as at build time", build::kTorchVersion), {}};
+  if (library.version.substr(0, library.version.find('+')) != build::kTorchVersion) {
     check.status = CheckStatus::kFail;
     check.advice = "run launch/setup.sh and build again";
   }

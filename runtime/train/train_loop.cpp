@@ -18,6 +18,7 @@
 #include "runtime/generate/generate.h"
 #include "runtime/metrics/console_sink.h"
 #include "runtime/metrics/jsonl_sink.h"
+#include "runtime/metrics/metrics_file.h"
 #include "runtime/metrics/metrics_log.h"
 #include "runtime/metrics/throughput.h"
 #include "runtime/train/gemm_rate.h"
@@ -105,7 +106,8 @@ class Run {
     if (is_speaker()) {
       log_.emplace(console_);
       log_->add_sink(std::make_unique<metrics::ConsoleSink>(console_), config_.metrics().log_every_steps());
-      log_->add_sink(std::make_unique<metrics::JsonlSink>(path_ / "metrics.jsonl", progress_.step), 1);
+      log_->add_sink(std::make_unique<metrics::JsonlSink>(path_ / metrics::kMetricsFile, progress_.step),
+                     config_.metrics().jsonl_every_steps());
     }
   }
 

@@ -276,8 +276,8 @@ TEST(Oracle, AgreesWithBruteForce) {
       const at::Tensor scores_TE = normal_scores(8, 4, seed);
       const std::vector<std::int64_t> capacity_E(4, 2 * k);
       const double* score = scores_TE.const_data_ptr<double>();
-      EXPECT_NEAR(support::best_assignment_objective({score, score + 32}, k, capacity_E),
-                  brute_force(scores_TE, k, capacity_E), 1e-12);
+      EXPECT_NEAR(support::best_assignment_objective({score, score + 32}, k, capacity_E), brute_force(scores_TE, k, capacity_E),
+                  1e-12);
     }
   }
 }

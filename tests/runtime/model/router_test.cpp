@@ -79,7 +79,7 @@ void expect_equal(const std::vector<at::Tensor>& a, const std::vector<at::Tensor
 
 // What every router keeps.
 
-class AnyRouter : public ::testing::TestWithParam<std::string> {};
+class AnyRouter : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(AnyRouter, GivesEveryTokenItsExperts) {
   for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
@@ -168,8 +168,8 @@ TEST_P(AnyRouter, RefusesWrongScores) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Registry, AnyRouter, ::testing::ValuesIn(std::vector<std::string>(router_names().begin(), router_names().end())),
-                         [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(Registry, AnyRouter, ::testing::ValuesIn(router_names().begin(), router_names().end()),
+                         [](const auto& test) { return std::string(test.param); });
 
 TEST(MakeRouter, AnswersAnUnknownNameWithTheKnownOnes) {
   EXPECT_THAT(message_of<std::invalid_argument>([] { make_router(options_of("topp")); }),
