@@ -76,7 +76,8 @@ TEST_F(TrainJob, StoppedRankIsNamedWithinTheDeadline) {
   job.wait_for_output("step=10/", seconds(60));
   kill(pid_of_rank(job, 3), SIGSTOP);
   EXPECT_EQ(job.wait(seconds(40)), 7) << job.output();
-  EXPECT_THAT(job.output(), HasSubstr("rank 3"));
+  // Which call notices first is chance; each names rank 3, alone, among others, or by its number in the world.
+  EXPECT_THAT(job.output(), AnyOf(HasSubstr("no answer from rank 3 "), HasSubstr("2, 3 within"), HasSubstr("waiting for 3")));
   EXPECT_THAT(job.output(),
               AnyOf(HasSubstr("all_reduce"), HasSubstr("all_gather"), HasSubstr("exchange"), HasSubstr("reduce_scatter")));
   EXPECT_TRUE(job.wait_until_gone(seconds(10)));
