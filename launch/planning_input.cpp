@@ -52,12 +52,12 @@ scheduler::PlanRequest planning_request(const CommandLine& line) {
   sources.model_file = line.model_path;
   sources.cluster_file = line.cluster_path;
   sources.set = line.set;
+  sources.world = line.world;
   const LoadedConfig config = load_config(sources);
   const schema::RunConfig& run = *config.run;
 
   scheduler::PlanRequest request;
   request.topology = scheduler::topology_from(run.cluster());
-  if (line.world) request.topology = scheduler::resized(request.topology, *line.world);
   request.model = scheduler::model_shape_from(run.model());
   request.options = scheduler::policy_options_from(run.scheduler());
   if (!line.policy.empty()) request.options.policy = line.policy;

@@ -9,9 +9,9 @@
 
 namespace ballast::launch {
 
-/// A request for the first step of what the command line names, with the policy that it names. The world is --world, or the
-/// cluster's. Lengths: --lengths (a list, or a distribution from which a step is drawn), else the first step of the run's data.
-/// Throws: ConfigError, UsageError, DataError.
+/// A request for the first step of what the command line names, with the policy that it names. --world must be the
+/// cluster's ranks; `--set cluster.uniform.num_nodes=N` makes a cluster of equal nodes larger. Lengths: --lengths (a list, or a
+/// distribution from which a step is drawn), else the first step of the run's data. Throws: ConfigError, UsageError, DataError.
 scheduler::PlanRequest planning_request(const CommandLine& line);
 
 /// A table of configs/workloads; the tail of a quantile table is found beside it.

@@ -419,16 +419,12 @@ class Planner {
     bool keeps_cap = true;
     for (int n = 0; n < num_nodes; ++n) {
       const NodeState& node = candidate.nodes[n];
-      NodeLoad load;
+      NodeLoad load = prices();
       load.num_ranks = ranks_of(n);
       load.sequences = node.sequences;
-      load.lengths = request_.lengths;
       load.cut_attention_seconds = node.cut_seconds;
       load.cut_tokens = node.cut_tokens;
       load.home_tokens = node.home_tokens;
-      load.square_seconds = square_seconds_;
-      load.token_seconds = token_seconds_;
-      load.token_cap = cap_;
       const double level = (node.seconds + node.cut_seconds + token_seconds_ * node.home_tokens) / load.num_ranks;
       load.target_seconds = std::max(1.01 * rank_seconds_, 1.005 * level);
       divisions[n] = divide_node(load);
@@ -443,8 +439,30 @@ class Planner {
       placement.homes.resize(num_ranks);
       keeps_cap = add_homes(candidate, divisions, placement) && keeps_cap;
     }
-    if (!keeps_cap && exceeds_cap(placement)) return place_by_room(request_);
+    if (keeps_cap || !exceeds_cap(placement)) return placement;
+    placement = place_as_one_node();
+    return exceeds_cap(placement) ? place_by_room(request_) : placement;
+  }
+
+  /// Rings of any ranks, as if the cluster were one node. Few heads or tiny nodes leave no memory for keys and values stored
+  /// twice; a ring stores every token once.
+  Placement place_as_one_node() const {
+    NodeLoad load = prices();
+    load.num_ranks = topology_.num_ranks();
+    load.sequences = order_;
+    load.target_seconds = 1.01 * rank_seconds_;
+    Placement placement;
+    for (Ring& ring : divide_node(load).rings) placement.work.push_back(std::move(ring));
     return placement;
+  }
+
+  NodeLoad prices() const {
+    NodeLoad load;
+    load.lengths = request_.lengths;
+    load.square_seconds = square_seconds_;
+    load.token_seconds = token_seconds_;
+    load.token_cap = cap_;
+    return load;
   }
 
   bool exceeds_cap(const Placement& placement) const {

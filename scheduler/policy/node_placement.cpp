@@ -15,6 +15,8 @@ constexpr double kRingFractions[] = {1, 0.6, 0.35, 0.2, 0.13};
 constexpr std::int64_t kSmallestCutLength = 512;
 /// A ring member should have two kernel tiles, or a sixteenth of a short sequence.
 constexpr std::int64_t kSmallestShare = 256;
+/// Ring sizes are tried one by one up to this size, then in steps that grow with it.
+constexpr int kSizeStep = 16;
 
 class Division {
  public:
@@ -57,17 +59,19 @@ class Division {
   }
 
   void place_on_ring(std::int64_t s, std::int64_t length, double seconds) {
-    std::vector<int> order(load_.num_ranks);
+    std::vector<int> order(load_.num_ranks);  // by level
     for (int r = 0; r < load_.num_ranks; ++r) order[r] = r;
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return level(a) < level(b); });
     const double per_token = seconds / static_cast<double>(length);
     std::vector<double> contents, widths, rooms;
+    int next_size = 2;
     for (int size = 1; size <= load_.num_ranks; ++size) {
       const int rank = order[size - 1];
       contents.push_back(level(rank));
       widths.push_back(1);
       rooms.push_back(std::max(0.0, whole_cap_ - static_cast<double>(tokens_[rank])) * per_token);
-      if (size == 1 && load_.num_ranks > 1) continue;
+      if ((size == 1 && load_.num_ranks > 1) || (size < load_.num_ranks && size < next_size)) continue;
+      next_size = size + 1 + size / kSizeStep;
       const Poured poured = pour(seconds, contents, widths, rooms);
       if (size < load_.num_ranks) {
         const double smallest = *std::min_element(poured.added.begin(), poured.added.end());
@@ -80,7 +84,18 @@ class Division {
       }
       std::vector<std::int64_t> weights;
       for (const double added : poured.added) weights.push_back(static_cast<std::int64_t>(added / seconds * 1e9));
-      add_ring(s, length, seconds, std::vector<int>(order.begin(), order.begin() + size), proportional_shares(length, weights));
+      // Members in rank order: neighbours of the ring are mostly in one node.
+      std::vector<int> members(size);
+      for (int i = 0; i < size; ++i) members[i] = i;
+      std::sort(members.begin(), members.end(), [&](int a, int b) { return order[a] < order[b]; });
+      const std::vector<std::int64_t> shares = proportional_shares(length, weights);
+      std::vector<int> ranks;
+      std::vector<std::int64_t> sorted_shares;
+      for (const int i : members) {
+        ranks.push_back(order[i]);
+        sorted_shares.push_back(shares[i]);
+      }
+      add_ring(s, length, seconds, ranks, sorted_shares);
       return;
     }
   }

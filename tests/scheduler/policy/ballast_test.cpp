@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
+#include "scheduler/cost/rank_load.h"
 #include "scheduler/cost/seconds.h"
 #include "scheduler/make_plan.h"
 #include "scheduler/plan/layout.h"
@@ -116,6 +117,16 @@ TEST(Ballast, UnevenNodesAreLegal) {
 TEST(Ballast, OneSequenceLongerThanTheClusterIsSharedByAll) {
   const PlanRequest wanted = request(4, 2, {1 << 17}, 1.1);
   EXPECT_LT(imbalance(wanted, make_plan(wanted)), 1.02);
+}
+
+TEST(Ballast, FewHeadsOnTinyNodesAreLevelUnderATightCap) {
+  std::vector<std::int64_t> lengths{19636, 16140, 13453, 9539, 5644, 5039};
+  for (int i = 0; i < 240; ++i) lengths.push_back(20 + 29 * (i % 53));
+  PlanRequest wanted = request(32, 2, lengths, 1.1);
+  wanted.model.num_attention_heads = 4;
+  const Plan plan = make_plan(wanted);
+  // A ring ties tokens to work, so the cap binds; filling by room alone gives above 3.
+  EXPECT_LT(plan_load(plan, wanted.model, wanted.topology).imbalance, 1.3);
 }
 
 TEST(Ballast, LongAndShortTogetherAreLevel) {
