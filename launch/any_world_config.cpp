@@ -5,12 +5,13 @@
 #include <numeric>
 #include <ostream>
 
+#include "launch/shared_config.h"
 #include "runtime/train/run_config.pb.h"
 
 namespace ballast::launch {
 
 LoadedConfig load_config_for_any_world(const std::string& run_file, const CommandLine& line, comm::Communicator& world) {
-  const LoadedConfig loaded = load_run_config(run_file, line.set, std::nullopt);
+  const LoadedConfig loaded = load_config_on_all_ranks({.run_file = run_file, .set = line.set}, world);
   world.set_deadline(std::chrono::duration<double>(loaded.run->parallel().deadline_seconds()));
   const int ep = loaded.run->parallel().ep();
   const int fitting = std::gcd(ep, world.size());

@@ -42,7 +42,7 @@ class UsageError : public std::invalid_argument {
 /// A row of the table of commands.
 struct Command {
   std::string_view name;
-  std::string_view arguments;  ///< as printed in the usage line: "<run.textproto>"; empty: takes none
+  std::string_view arguments;  ///< the usage line, and the rule: "step <run.textproto> [file...]"; empty: takes none
   std::string_view summary;    ///< one line
   std::vector<Flag> flags;     ///< besides --help
   /// Returns the exit code. nullptr: the command needs torch and lives in ballast-runtime (runtime_main.cpp).

@@ -73,6 +73,24 @@ std::string help(const Command& command) {
   return text + fmt::format("  {:<22}{}\n", "--help", "this text");
 }
 
+/// The usage line is the rule: each word, or <name>, is an argument; [name] may be left out; ... stands for more of them.
+void check_arguments(const Command& command, const CommandLine& line) {
+  std::size_t fewest = 0;
+  std::size_t most = 0;
+  for (std::string_view rest = command.arguments; !rest.empty();) {
+    const char end = rest[0] == '<' ? '>' : rest[0] == '[' ? ']' : ' ';
+    if (rest[0] != '[') ++fewest;
+    ++most;
+    rest.remove_prefix(std::min(rest.find(end), rest.size() - 1) + 1);
+    while (rest.starts_with(' ')) rest.remove_prefix(1);
+  }
+  if (command.arguments.find("...") != std::string_view::npos) most = std::string_view::npos;
+  if (line.arguments.size() < fewest || line.arguments.size() > most) {
+    throw UsageError(fmt::format("usage: ballast {} {}; got {} argument{}", command.name, command.arguments,
+                                 line.arguments.size(), line.arguments.size() == 1 ? "" : "s"));
+  }
+}
+
 const Command& find_command(const std::string& name) {
   std::string known;
   for (const Command& command : commands()) {
@@ -100,9 +118,10 @@ Invocation parse_command_line(const std::vector<std::string>& arguments, std::os
   for (const FlagRow& row : kFlags) {
     if (takes(command, row.flag)) row.add(app, row.name, line);
   }
-  if (!command.arguments.empty()) app.add_option("arguments", line.arguments);
+  app.add_option("arguments", line.arguments);
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend() - 1));
+    check_arguments(command, line);
   } catch (const CLI::CallForHelp&) {
     invocation.text = help(command);
   } catch (const CLI::ParseError& error) {

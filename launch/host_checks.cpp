@@ -201,22 +201,22 @@ const char* name(CheckStatus status) {
 }
 
 GroupLimits group_limits(const std::filesystem::path& root) {
+  // A number of the file, 0 where there is none ("max", no file).
+  const auto number = [&](const char* file, int word) {
+    std::string text;
+    for (std::ifstream stream(root / file); word >= 0 && stream >> text;) --word;
+    return word < 0 ? parse_integer(text).value_or(0) : 0;
+  };
+  // Version 2, then version 1, whose "no limit" is -1 and a number near 2^63.
+  const bool is_v2 = std::filesystem::exists(root / "cpu.max");
+  const std::int64_t quota = is_v2 ? number("cpu.max", 0) : number("cpu/cpu.cfs_quota_us", 0);
+  const std::int64_t period = is_v2 ? number("cpu.max", 1) : number("cpu/cpu.cfs_period_us", 0);
+  const bool is_memory_v2 = std::filesystem::exists(root / "memory.max");
+  const std::int64_t memory = is_memory_v2 ? number("memory.max", 0) : number("memory/memory.limit_in_bytes", 0);
+
   GroupLimits limits;
-  // Version 2: "quota period" or "max period".
-  const std::string both = first_line(root / "cpu.max");
-  const std::size_t space = both.find(' ');
-  auto quota = parse_integer(std::string_view(both).substr(0, space));
-  auto period = parse_integer(space == both.npos ? std::string_view() : std::string_view(both).substr(space + 1));
-  auto memory = parse_integer(first_line(root / "memory.max"));
-  // Version 1; a quota of -1 is none.
-  if (!period) {
-    quota = parse_integer(first_line(root / "cpu/cpu.cfs_quota_us"));
-    period = parse_integer(first_line(root / "cpu/cpu.cfs_period_us"));
-  }
-  if (!memory) memory = parse_integer(first_line(root / "memory/memory.limit_in_bytes"));
-  if (quota.value_or(0) > 0 && period.value_or(0) > 0) limits.cores = static_cast<double>(*quota) / static_cast<double>(*period);
-  // "No limit" of version 1 is a number near 2^63.
-  if (memory && *memory < std::int64_t{1} << 60) limits.memory_bytes = memory;
+  if (quota > 0 && period > 0) limits.cores = static_cast<double>(quota) / static_cast<double>(period);
+  if (memory > 0 && memory < std::int64_t{1} << 60) limits.memory_bytes = memory;
   return limits;
 }
 
@@ -232,7 +232,7 @@ std::vector<Check> host_checks(const Environment& environment) {
 }
 
 std::vector<Check> storage_checks(const std::filesystem::path& folder) {
-  std::filesystem::path existing = std::filesystem::absolute(folder);
+  std::filesystem::path existing = std::filesystem::absolute(folder).lexically_normal();
   while (!std::filesystem::is_directory(existing) && existing.has_parent_path() && existing != existing.parent_path()) {
     existing = existing.parent_path();
   }

@@ -108,7 +108,7 @@ int docs(const CommandLine& line) {
 }  // namespace
 
 int run_config(const CommandLine& line) {
-  const std::string what = line.arguments.empty() ? "" : line.arguments[0];
+  const std::string what = line.arguments[0];
   if (what == "show") return show(line);
   if (what == "check") return check(line);
   if (what == "diff") return diff(line);

@@ -127,9 +127,6 @@ constexpr Action kActions[] = {{"inspect", inspect}, {"verify", verify}, {"token
 }  // namespace
 
 int run_data(const CommandLine& line) {
-  if (line.arguments.size() != 2) {
-    throw UsageError("ballast data: wanted inspect, verify or tokenize, and a run file");
-  }
   for (const Action& action : kActions) {
     if (action.name != line.arguments[0]) continue;
     if (!line.out_path.empty() && action.run != tokenize) {

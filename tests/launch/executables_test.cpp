@@ -114,13 +114,6 @@ TEST(Executables, PlanIsReadableByMachines) {
   EXPECT_EQ(plan.at("ranks").size(), 4U);
 }
 
-TEST(Executables, DoctorChecksThisMachine) {
-  const Answer answer = answer_of({"doctor", "--json"});
-  EXPECT_TRUE(answer.code == 0 || answer.code == 3) << answer.output;
-  EXPECT_THAT(answer.output, HasSubstr("\"status\""));
-  EXPECT_THAT(answer.output, HasSubstr("\"advice\""));
-}
-
 TEST(Executables, UnknownCommandIsAnsweredWithTheKnownOnes) {
   const Answer answer = answer_of({"trian", kTinyRun});
   EXPECT_EQ(answer.code, 2);
