@@ -14,7 +14,7 @@ namespace ballast::launch {
 
 TrainedModel open_trained_model(const CommandLine& line, comm::Communicator& world) {
   TrainedModel model;
-  const std::filesystem::path run_file = line.arguments.at(0);
+  const std::filesystem::path run_file = line.arguments[0];
   model.config = load_config_for_any_world(run_file, line, world);
 
   // A resolved run file lies beside its checkpoints; any other names the run folder.

@@ -46,7 +46,6 @@ scheduler::LengthTable load_length_table(const std::string& path) {
 scheduler::PlanRequest planning_request(const CommandLine& line) {
   const bool is_from_parts = !line.cluster_path.empty() && !line.model_path.empty() && !line.lengths_path.empty();
   if (line.arguments.empty() && !is_from_parts) throw UsageError("give a run file, or --cluster, --model and --lengths");
-  if (line.arguments.size() > 1) throw UsageError(fmt::format("one run file is wanted, got {} arguments", line.arguments.size()));
   ConfigSources sources;
   if (!line.arguments.empty()) sources.run_file = line.arguments[0];
   sources.model_file = line.model_path;

@@ -19,8 +19,8 @@ constexpr int kSteps = 30;
 }  // namespace
 
 int run_bench(const CommandLine& line, comm::Communicator& world) {
-  if (line.arguments.size() != 2 || line.arguments[0] != "step") {
-    throw UsageError("bench: expected 'ballast bench step <run.textproto>'; known benchmarks: step");
+  if (line.arguments[0] != "step") {
+    throw UsageError(fmt::format("ballast bench: there is no benchmark \"{}\"; choose one of step", line.arguments[0]));
   }
   const LoadedConfig loaded = load_config_for_any_world(line.arguments[1], line, world);
   train::Trainer trainer(*loaded.run, world);

@@ -32,9 +32,11 @@ Check build_check() {
 
 Check torch_check() {
   const train::TorchLibrary library = train::loaded_torch_library();
-  Check check{"build.libtorch", CheckStatus::kOk,
+  Check check{"build.libtorch",
+              CheckStatus::kOk,
               fmt::format("{} in {}, {}, {} threads", library.version, library.folder, library.capability, library.num_threads),
-              fmt::format("{}, as at build time", build::kTorchVersion), {}};
+              fmt::format("{}, as at build time", build::kTorchVersion),
+              {}};
   if (library.version.substr(0, library.version.find('+')) != build::kTorchVersion) {
     check.status = CheckStatus::kFail;
     check.advice = "run launch/setup.sh and build again";

@@ -76,7 +76,6 @@ void write_file(const fs::path& path, const std::string& text) {
 }  // namespace
 
 int run_report(const CommandLine& line) {
-  if (line.arguments.size() != 1) throw UsageError("ballast report: one run folder wanted, for example runs/quickstart");
   const fs::path folder = line.arguments.front();
   const fs::path records_path = folder / metrics::kMetricsFile;
   if (!fs::exists(records_path)) {

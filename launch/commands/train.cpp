@@ -26,7 +26,7 @@ std::string describe_differences(const schema::RunConfig& now, const std::string
 
 int run_train(const CommandLine& line, comm::Communicator& world) {
   const LoadedConfig loaded =
-      load_config_on_all_ranks({.run_file = line.arguments.at(0), .set = line.set, .world = world.size()}, world);
+      load_config_on_all_ranks({.run_file = line.arguments[0], .set = line.set, .world = world.size()}, world);
   world.set_deadline(std::chrono::duration<double>(loaded.run->parallel().deadline_seconds()));
   checkpoint::StopSignal stop_signal;
   const train::RunInput input = {

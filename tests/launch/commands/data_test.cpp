@@ -86,7 +86,8 @@ TEST_F(DataCommand, WrongLinesAreExplained) {
   EXPECT_THAT(refusal<UsageError>([&] { run(on_texts("verify", {"--out", "x"})); }), HasSubstr("--out is for tokenize"));
   EXPECT_THAT(refusal<UsageError>([&] { run(on_texts("merge")); }),
               HasSubstr("'merge' is not known; choose inspect, verify or tokenize"));
-  EXPECT_THAT(refusal<UsageError>([&] { run({"inspect"}); }), HasSubstr("inspect|verify|tokenize <run.textproto>; got 1 argument"));
+  EXPECT_THAT(refusal<UsageError>([&] { run({"inspect"}); }),
+              HasSubstr("inspect|verify|tokenize <run.textproto>; got 1 argument"));
 }
 
 }  // namespace
