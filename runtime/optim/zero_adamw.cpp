@@ -7,15 +7,11 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "runtime/model/tensor_buffer.h"
 #include "runtime/optim/grad_clip.h"
 
 namespace ballast::optim {
 namespace {
-
-comm::Buffer buffer(const at::Tensor& tensor) {
-  return {tensor.mutable_data_ptr(), tensor.numel(),
-          tensor.scalar_type() == at::kDouble ? comm::Dtype::kFloat64 : comm::Dtype::kFloat32, comm::Device::kHost};
-}
 
 void check_group(const ReplicatedGroup& source) {
   if (source.group == nullptr || source.replicas == nullptr) {
@@ -96,7 +92,7 @@ ZeroAdamw::ZeroAdamw(std::vector<ReplicatedGroup> groups, comm::Communicator& wo
 
 void ZeroAdamw::reduce_gradients() {
   for (const Shard& shard : shards_) {
-    const comm::Buffer all = buffer(shard.source.group->gradients), own = buffer(shard.gradient);
+    const comm::Buffer all = model::buffer(shard.source.group->gradients), own = model::buffer(shard.gradient);
     shard.source.replicas->reduce_scatter(all, own, shard.layout.counts, comm::ReduceOp::kSum).wait();
   }
 }
@@ -128,7 +124,7 @@ void ZeroAdamw::update(double learning_rate) {
 
 void ZeroAdamw::gather_parameters() {
   for (const Shard& shard : shards_) {
-    const comm::Buffer own = buffer(shard.value), all = buffer(shard.source.group->values);
+    const comm::Buffer own = model::buffer(shard.value), all = model::buffer(shard.source.group->values);
     shard.source.replicas->all_gather(own, all, shard.layout.counts).wait();
   }
 }
