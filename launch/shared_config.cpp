@@ -1,6 +1,6 @@
 #include "launch/shared_config.h"
 
-#include "runtime/comm/communicator.h"
+#include "runtime/comm/broadcast_text.h"
 
 namespace ballast::launch {
 
@@ -11,10 +11,7 @@ LoadedConfig load_config_on_all_ranks(const ConfigSources& sources, comm::Commun
     config = load_config(sources);
     text = config.text;
   }
-  auto num_bytes = static_cast<std::int64_t>(text.size());
-  world.broadcast({&num_bytes, 1, comm::Dtype::kInt64}, 0).wait();
-  text.resize(static_cast<std::size_t>(num_bytes));
-  world.broadcast({text.data(), num_bytes, comm::Dtype::kUint8}, 0).wait();
+  text = comm::broadcast_text(world, std::move(text), 0);
   return world.rank() == 0 ? config : parse_run_config(text, "config of rank 0", sources.world);
 }
 

@@ -17,6 +17,7 @@
 #include "runtime/checkpoint/rank_messages.h"
 #include "runtime/checkpoint/rank_messages.pb.h"
 #include "runtime/checkpoint/verify.h"
+#include "runtime/comm/broadcast_text.h"
 
 namespace ballast::checkpoint {
 namespace {
@@ -233,7 +234,7 @@ Found find_newest(comm::Communicator& world, const fs::path& checkpoints) {
   Found found;
   while (true) {
     const std::string own = world.rank() == 0 ? search.next().SerializeAsString() : std::string();
-    const auto proposal = parse<schema::Proposal>(broadcast_text(world, own, 0));
+    const auto proposal = parse<schema::Proposal>(comm::broadcast_text(world, own, 0));
     if (!proposal.error().empty()) throw LoadError(proposal.error());
     if (proposal.folder().empty()) break;
 
@@ -250,7 +251,7 @@ Found find_newest(comm::Communicator& world, const fs::path& checkpoints) {
   }
   schema::Report report;
   for (const std::string& line : search.lines()) report.add_line(line);
-  report = parse<schema::Report>(broadcast_text(world, report.SerializeAsString(), 0));
+  report = parse<schema::Report>(comm::broadcast_text(world, report.SerializeAsString(), 0));
   found.report.assign(report.line().begin(), report.line().end());
   return found;
 }
@@ -265,7 +266,7 @@ Checkpoint open_checkpoint(comm::Communicator& world, const fs::path& folder) {
       proposal.set_error(error.what());
     }
   }
-  proposal = parse<schema::Proposal>(broadcast_text(world, proposal.SerializeAsString(), 0));
+  proposal = parse<schema::Proposal>(comm::broadcast_text(world, proposal.SerializeAsString(), 0));
   if (!proposal.error().empty()) throw LoadError(proposal.error());
   Manifest manifest = parse_manifest(std::as_bytes(std::span(proposal.manifest())), folder.string());
   const auto finding = agree(world, verify_share(world, folder, manifest));
@@ -324,7 +325,7 @@ void Checkpoint::read(comm::Communicator& world, std::span<const Wanted> wanted,
       refusal = error.what();
     }
   }
-  refusal = broadcast_text(world, refusal, 0);
+  refusal = comm::broadcast_text(world, refusal, 0);
   if (!refusal.empty()) throw std::invalid_argument(fmt::format("load {}: {}", folder_.filename().string(), refusal));
 
   std::ranges::sort(copies, {}, [](const Copy& copy) { return std::pair(copy.file_idx, copy.offset_bytes); });

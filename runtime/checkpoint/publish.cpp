@@ -13,6 +13,7 @@
 #include "runtime/checkpoint/rank_messages.pb.h"
 #include "runtime/checkpoint/safetensors.h"
 #include "runtime/checkpoint/verify.h"
+#include "runtime/comm/broadcast_text.h"
 
 namespace ballast::checkpoint {
 namespace {
@@ -301,7 +302,7 @@ Saved save(comm::Communicator& world, const SaveOptions& options, const Training
 
   const auto receipts = gather(world, write_pieces(world.rank(), assignment.folder(), pieces, assignment));
   const std::string reply = publisher ? publisher->publish(receipts).SerializeAsString() : std::string();
-  const auto outcome = parse<schema::Outcome>(broadcast_text(world, reply, 0));
+  const auto outcome = parse<schema::Outcome>(comm::broadcast_text(world, reply, 0));
   if (!outcome.error().empty()) throw SaveError(fmt::format("{}: {}", checkpoint_name(point.step), outcome.error()));
   return {outcome.name(), outcome.size_bytes(), {outcome.note().begin(), outcome.note().end()}};
 }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "runtime/comm/broadcast_text.h"
+
 namespace ballast::checkpoint {
 namespace {
 
@@ -54,20 +56,12 @@ std::string scatter_from_root(comm::Communicator& world, const std::vector<std::
   return message;
 }
 
-std::string broadcast_text(comm::Communicator& world, std::string message, int root) {
-  auto size = static_cast<std::int64_t>(message.size());
-  world.broadcast({&size, 1, comm::Dtype::kInt64}, root).wait();
-  message.resize(static_cast<std::size_t>(size));
-  if (size > 0) world.broadcast(room_of(message), root).wait();
-  return message;
-}
-
 std::string first_error(comm::Communicator& world, const std::string& error) {
   const auto sizes = gather_sizes(world, error);
   const auto failed = std::ranges::find_if(sizes, [](std::int64_t size) { return size > 0; });
   if (failed == sizes.end()) return {};
   const auto rank = static_cast<int>(failed - sizes.begin());
-  return fmt::format("rank {}: {}", rank, broadcast_text(world, error, rank));
+  return fmt::format("rank {}: {}", rank, comm::broadcast_text(world, error, rank));
 }
 
 }  // namespace ballast::checkpoint

@@ -11,8 +11,6 @@ namespace ballast::checkpoint {
 std::vector<std::string> gather_at_root(comm::Communicator& world, const std::string& message);
 /// Gives each rank its own of rank 0's messages (`messages[rank]`, ignored elsewhere).
 std::string scatter_from_root(comm::Communicator& world, const std::vector<std::string>& messages);
-/// Gives every rank the message of `root`.
-std::string broadcast_text(comm::Communicator& world, std::string message, int root);
 /// Returns: "rank r: error" of the lowest rank whose error is not empty, the same everywhere; empty when all are.
 std::string first_error(comm::Communicator& world, const std::string& error);
 

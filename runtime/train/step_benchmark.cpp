@@ -7,31 +7,12 @@
 #include <cmath>
 #include <numeric>
 
-#include "runtime/train/gemm_rate.h"
 #include "scheduler/cost/flops.h"
 
 namespace ballast::train {
-namespace {
-
-double all_ranks(comm::Communicator& world, double value, comm::ReduceOp op) {
-  world.all_reduce({&value, 1, comm::Dtype::kFloat64}, op).wait();
-  return value;
-}
-
-/// Of all ranks together, measured at the same time.
-double gemm_rate(Trainer& trainer) {
-  const std::int64_t tokens_per_rank =
-      std::max<std::int64_t>(1, trainer.planning().options.tokens_per_step / trainer.world().size());
-  const model::ModelConfig& config = trainer.transformer().config();
-  const std::vector<GemmShape> shapes = gemm_shapes(config, tokens_per_rank);
-  trainer.world().barrier();
-  return all_ranks(trainer.world(), measure_gemm_rate(shapes, config.dtype, 0.3), comm::ReduceOp::kSum);
-}
-
-}  // namespace
-
 StepBenchmark benchmark_steps(Trainer& trainer, int num_warm_up, int num_steps) {
   using Clock = std::chrono::steady_clock;
+  constexpr double kSecondsPerGemmShape = 0.3;
   StepBenchmark result;
   result.num_steps = num_steps;
   result.num_threads_per_rank = at::get_num_threads();
@@ -40,7 +21,7 @@ StepBenchmark benchmark_steps(Trainer& trainer, int num_warm_up, int num_steps) 
   double flops = 0;
   for (int step = 0; step < num_warm_up + num_steps; ++step) {
     if (step == num_warm_up) {
-      result.gemm_rate_before = gemm_rate(trainer);
+      result.gemm_rate_before = trainer.measure_gemm_rate(kSecondsPerGemmShape);
       trainer.world().barrier();
       trainer.clock().take();
     }
@@ -56,7 +37,7 @@ StepBenchmark benchmark_steps(Trainer& trainer, int num_warm_up, int num_steps) 
   result.phase_fraction = trainer.clock().take();
   const double all_phases = std::accumulate(result.phase_fraction.begin(), result.phase_fraction.end(), 0.0);
   for (double& fraction : result.phase_fraction) fraction /= all_phases;
-  result.gemm_rate_after = gemm_rate(trainer);
+  result.gemm_rate_after = trainer.measure_gemm_rate(kSecondsPerGemmShape);
 
   trainer.world()
       .all_reduce({seconds.data(), static_cast<std::int64_t>(seconds.size()), comm::Dtype::kFloat64}, comm::ReduceOp::kMax)

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
@@ -13,15 +12,16 @@
 
 #include "build_constants.h"
 #include "runtime/checkpoint/run_folder.h"
+#include "runtime/comm/broadcast_text.h"
 #include "runtime/data/bigram_baseline.h"
 #include "runtime/eval/held_out.h"
 #include "runtime/generate/generate.h"
 #include "runtime/metrics/console_sink.h"
+#include "runtime/metrics/host_memory.h"
 #include "runtime/metrics/jsonl_sink.h"
 #include "runtime/metrics/metrics_file.h"
 #include "runtime/metrics/metrics_log.h"
 #include "runtime/metrics/throughput.h"
-#include "runtime/train/gemm_rate.h"
 #include "runtime/train/run_config.pb.h"
 #include "runtime/train/summary.h"
 #include "runtime/train/train_state.h"
@@ -36,35 +36,6 @@ using checkpoint::StopRequest;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-/// Largest resident set of this process so far.
-std::int64_t peak_memory_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
-}
-
-template <class Value>
-constexpr comm::Dtype kDtype = comm::Dtype::kFloat64;
-template <>
-constexpr comm::Dtype kDtype<std::int64_t> = comm::Dtype::kInt64;
-template <>
-constexpr comm::Dtype kDtype<std::int32_t> = comm::Dtype::kInt32;
-
-template <class Value>
-Value reduced(comm::Communicator& world, Value value, comm::ReduceOp op) {
-  world.all_reduce({&value, 1, kDtype<Value>}, op).wait();
-  return value;
-}
-
-/// The same text on every rank: rank 0's.
-std::string broadcast(comm::Communicator& world, std::string text) {
-  std::int64_t size = static_cast<std::int64_t>(text.size());
-  world.broadcast({&size, 1, comm::Dtype::kInt64}, 0).wait();
-  text.resize(static_cast<std::size_t>(size));
-  world.broadcast({text.data(), size, comm::Dtype::kUint8}, 0).wait();
-  return text;
-}
 
 /// Planned floating point operations of each rank; whole sequences stay on one rank.
 std::vector<double> planned_flops(const scheduler::Plan& plan, const scheduler::ModelShape& shape) {
@@ -164,8 +135,8 @@ class Run {
       path = folder_->path().string();
       run_id_ = folder_->run_id();
     }
-    path_ = broadcast(world_, path);
-    run_id_ = broadcast(world_, run_id_);
+    path_ = comm::broadcast_text(world_, path, 0);
+    run_id_ = comm::broadcast_text(world_, run_id_, 0);
   }
 
   void resume() {
@@ -183,14 +154,7 @@ class Run {
     last_durable_step_ = progress_.step;
   }
 
-  /// All ranks at once, since they share the cores during training too.
-  void measure_gemm_rate() {
-    const std::int64_t tokens_per_rank = std::max<std::int64_t>(1, config_.scheduler().tokens_per_step() / world_.size());
-    const std::vector<GemmShape> shapes = gemm_shapes(trainer_.transformer().config(), tokens_per_rank);
-    world_.barrier();
-    const double own = train::measure_gemm_rate(shapes, trainer_.transformer().config().dtype, 0.1);
-    gemm_rate_ = std::max(gemm_rate_, reduced(world_, own, comm::ReduceOp::kSum));
-  }
+  void measure_gemm_rate() { gemm_rate_ = std::max(gemm_rate_, trainer_.measure_gemm_rate(0.1)); }
 
   void announce() {
     const data::Corpus& corpus = trainer_.corpus();
@@ -230,7 +194,7 @@ class Run {
     const std::vector<RankReport> reports =
         gather({.step_seconds = own_seconds,
                 .comm_seconds = phases[static_cast<std::size_t>(metrics::StepPhase::kCommunication)],
-                .resident_bytes = static_cast<double>(peak_memory_bytes()),
+                .resident_bytes = static_cast<double>(metrics::host_memory().peak_resident_bytes),
                 .stop = static_cast<double>(stop)});
 
     metrics::StepRecord record = {.step = progress_.step,
@@ -349,7 +313,8 @@ class Run {
     summary.sample_prompt = config_.generate().prompt();
     summary.sample_text = generate::generate_text(trainer_.transformer(), trainer_.mesh(), *corpus.tokenizer,
                                                   summary.sample_prompt, generate::sampling_options(config_, *corpus.tokenizer));
-    const std::int64_t peak_memory = reduced(world_, peak_memory_bytes(), comm::ReduceOp::kMax);
+    std::int64_t peak_memory = metrics::host_memory().peak_resident_bytes;
+    world_.all_reduce({&peak_memory, 1, comm::Dtype::kInt64}, comm::ReduceOp::kMax).wait();
     if (!is_speaker()) return;
 
     if (!held_out_.empty()) {

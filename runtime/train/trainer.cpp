@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/model/model_config_io.h"
+#include "runtime/train/gemm_rate.h"
 #include "runtime/train/run_config.pb.h"
 #include "scheduler/cost/model_shape_io.h"
 #include "scheduler/policy/policy_io.h"
@@ -80,6 +81,16 @@ StepResult Trainer::run(const Step& step, double learning_rate) {
   std::vector<model::SequenceTokens> views;
   for (const data::Sequence& sequence : step.sequences) views.push_back({sequence.inputs(), sequence.targets()});
   return runner_.run(step.plan, views, learning_rate);
+}
+
+double Trainer::measure_gemm_rate(double seconds_per_shape) {
+  const std::int64_t tokens_per_rank = std::max<std::int64_t>(1, planning_.options.tokens_per_step / world_.size());
+  const model::ModelConfig& config = transformer_.config();
+  const std::vector<GemmShape> shapes = gemm_shapes(config, tokens_per_rank);
+  world_.barrier();
+  double rate = train::measure_gemm_rate(shapes, config.dtype, seconds_per_shape);
+  world_.all_reduce({&rate, 1, comm::Dtype::kFloat64}, comm::ReduceOp::kSum).wait();
+  return rate;
 }
 
 }  // namespace ballast::train

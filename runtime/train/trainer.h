@@ -36,6 +36,10 @@ class Trainer {
   /// Trains on one step.
   StepResult run(const Step& step, double learning_rate);
 
+  /// GEMM rate of all ranks together, measured on all at once, since they share the cores during training too; the shapes are
+  /// those of this model and of a rank's share of the tokens. Collective. Units: floating point operations per second.
+  double measure_gemm_rate(double seconds_per_shape);
+
   comm::Communicator& world() { return world_; }
   const comm::Mesh& mesh() const { return mesh_; }
   metrics::PhaseClock& clock() { return clock_; }
