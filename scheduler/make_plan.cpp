@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <limits>
+#include <algorithm>
+#include <numeric>
+#include <span>
 
 #include "scheduler/plan/kv_sources.h"
 #include "scheduler/plan/layout.h"
@@ -92,9 +94,11 @@ Plan make_plan(const PlanRequest& request) {
     total += request.lengths[s];
   }
   const std::int64_t cap = request.options.token_cap_per_rank;
-  if (cap < 0 || request.options.tokens_per_micro_batch < 0) {
-    throw std::invalid_argument(fmt::format("scheduler: token_cap_per_rank {} and tokens_per_micro_batch {} must not be negative",
-                                            cap, request.options.tokens_per_micro_batch));
+  const std::int64_t tokens_per_micro_batch = request.options.tokens_per_micro_batch;
+  if (cap < 0 || tokens_per_micro_batch < 0 || request.options.tokens_per_rank < 0) {
+    throw std::invalid_argument(
+        fmt::format("scheduler: token_cap_per_rank {}, tokens_per_micro_batch {} and tokens_per_rank {} must not be negative",
+                    cap, tokens_per_micro_batch, request.options.tokens_per_rank));
   }
   Plan plan;
   plan.step = request.step;
@@ -102,22 +106,46 @@ Plan make_plan(const PlanRequest& request) {
   plan.lengths = request.lengths;
   const int num_ranks = request.topology.num_ranks();
   if (num_ranks < 1) throw std::invalid_argument("cluster: no ranks to plan for");
-  for (std::vector<std::int64_t>& run : micro_batch_runs(request.lengths, request.options.tokens_per_micro_batch)) {
+  const bool forms = request.planner_mode && policy.form_micro_batches != nullptr;
+  const auto placement_request = [&](std::span<const std::int64_t> sequences) {
+    std::int64_t tokens_per_rank = request.options.tokens_per_rank;
+    // A step that the policy has yet to cut says nothing about the size of a micro-batch.
+    if (tokens_per_rank == 0 && forms) tokens_per_rank = (tokens_per_micro_batch + num_ranks - 1) / num_ranks;
+    return PlacementRequest{request.lengths, sequences, request.topology, request.model, cap > 0 ? cap : kMaxTokens,
+                            tokens_per_rank};
+  };
+  std::vector<FormedMicroBatch> formed;
+  if (forms) {
+    std::vector<std::int64_t> all(request.lengths.size());
+    std::iota(all.begin(), all.end(), std::int64_t{0});
+    formed = policy.form_micro_batches(placement_request(all));
+    if (formed.empty()) formed.emplace_back();
+  } else {
+    for (std::vector<std::int64_t>& run : micro_batch_runs(request.lengths, tokens_per_micro_batch)) {
+      Placement placement = policy.place(placement_request(run));
+      formed.push_back({std::move(run), std::move(placement)});
+    }
+  }
+  for (FormedMicroBatch& piece : formed) {
     MicroBatch micro_batch;
-    Placement placement = policy.place({request.lengths, run, request.topology, request.model, cap > 0 ? cap : kMaxTokens});
+    Placement& placement = piece.placement;
     micro_batch.homes = placement.homes.empty() ? homes_of_work(placement.work, num_ranks) : std::move(placement.homes);
     if (!placement.charged_tokens.empty()) {
       if (plan.charged_tokens.empty()) plan.charged_tokens = request.lengths;
-      for (std::size_t i = 0; i < run.size(); ++i) plan.charged_tokens[run[i]] = placement.charged_tokens[i];
+      for (std::size_t i = 0; i < piece.sequences.size(); ++i) {
+        plan.charged_tokens.at(piece.sequences[i]) = placement.charged_tokens[i];
+      }
     }
-    micro_batch.sequences = std::move(run);
+    micro_batch.sequences = std::move(piece.sequences);
+    std::sort(micro_batch.sequences.begin(), micro_batch.sequences.end());
     micro_batch.work = std::move(placement.work);
     micro_batch.kv_source_layer = kv_sources(request.model.num_layers);
     plan.is_routed = plan.is_routed || placement.is_routed;
     plan.micro_batches.push_back(std::move(micro_batch));
   }
   plan.ranks.assign(num_ranks, training_program(static_cast<int>(plan.micro_batches.size())));
-  validate(plan, {num_ranks, request.model.num_layers, cap, static_cast<int>(request.model.num_attention_heads)});
+  const std::int64_t held_cap = forms && !policy.keeps_cap_when_forming ? 0 : cap;
+  validate(plan, {num_ranks, request.model.num_layers, held_cap, static_cast<int>(request.model.num_attention_heads)});
   return plan;
 }
 

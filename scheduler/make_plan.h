@@ -17,6 +17,9 @@ struct PlanRequest {
   PolicyOptions options;
   std::uint64_t seed = 0;
   std::int64_t step = 0;
+  /// Micro-batches are those that the policy forms by its published rule, where it has one (Policy::form_micro_batches), instead
+  /// of runs in data order. For tables and simulation; training only places, so that its losses do not depend on the policy.
+  bool planner_mode = false;
 };
 
 /// Chooses the policy, places every global micro-batch, lays tokens out, builds the programs and validates the result.

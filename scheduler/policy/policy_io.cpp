@@ -5,7 +5,8 @@
 namespace ballast::scheduler {
 
 PolicyOptions policy_options_from(const schema::Scheduler& scheduler) {
-  return {scheduler.policy(), scheduler.tokens_per_step(), scheduler.tokens_per_micro_batch(), scheduler.token_cap_per_rank()};
+  return {scheduler.policy(), scheduler.tokens_per_step(), scheduler.tokens_per_micro_batch(), scheduler.token_cap_per_rank(),
+          scheduler.tokens_per_rank()};
 }
 
 }  // namespace ballast::scheduler
