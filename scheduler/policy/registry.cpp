@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include "scheduler/policy/ballast.h"
+#include "scheduler/policy/chunk_heap.h"
+#include "scheduler/policy/distca.h"
 #include "scheduler/policy/longest_first.h"
 #include "scheduler/policy/sequential.h"
 
@@ -16,6 +18,9 @@ constexpr Policy kPolicies[] = {
     {"longest_first", "documents kept whole, longest first, each to the rank with the least work", place_longest_first},
     {"ballast", "short sequences whole, longer ones on rings inside a node, the longest by head over nodes; all work levelled",
      place_ballast},
+    {"distca", "documents cut at rank borders; work above the mean is computed elsewhere, its tokens stay", place_distca},
+    {"chunk_heap", "the pack in equal chunks, heaviest first, each to the rank with the least work and fewer than its part",
+     place_chunk_heap},
 };
 
 }  // namespace
