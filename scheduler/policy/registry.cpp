@@ -6,8 +6,10 @@
 #include "scheduler/policy/ballast.h"
 #include "scheduler/policy/chunk_heap.h"
 #include "scheduler/policy/distca.h"
+#include "scheduler/policy/flexsp.h"
 #include "scheduler/policy/longest_first.h"
 #include "scheduler/policy/sequential.h"
+#include "scheduler/policy/wlb.h"
 
 namespace ballast::scheduler {
 
@@ -21,6 +23,9 @@ constexpr Policy kPolicies[] = {
     {"distca", "documents cut at rank borders; work above the mean is computed elsewhere, its tokens stay", place_distca},
     {"chunk_heap", "the pack in equal chunks, heaviest first, each to the rank with the least work and fewer than its part",
      place_chunk_heap},
+    {"flexsp", "groups of powers of two ranks, heads split inside; the fastest set of sizes", place_flexsp, form_flexsp},
+    {"wlb", "whole documents in packs of equal work; each pack's queries cut over a group that gathers its keys", place_wlb,
+     form_wlb},
 };
 
 }  // namespace
