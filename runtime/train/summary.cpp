@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -48,7 +49,7 @@ std::string to_json(const RunSummary& s) {
                                        {"length_quantiles", s.length_quantiles},
                                        {"imbalance_mean", s.imbalance_mean},
                                        {"tokens_by_rank", s.tokens_by_rank},
-                                       {"sequences_by_rank", s.sequences_by_rank},
+                                       {"pieces_by_rank", s.pieces_by_rank},
                                        {"peak_memory_bytes", s.peak_memory_bytes},
                                        {"sample_prompt", s.sample_prompt},
                                        {"sample_text", s.sample_text},
@@ -73,8 +74,9 @@ std::string to_text(const RunSummary& s) {
   if (s.skipped_steps > 0) line("  skipped      {} steps whose loss or gradient was not finite", s.skipped_steps);
   line("  held-out     {:.3f} nats per token, {:.3f} bits per byte over {} targets", s.heldout_nats_per_token,
        s.heldout_bits_per_byte, s.heldout_targets);
-  line("  byte bigram  {:.3f} bits per byte on the same targets: ours is {} lower", s.bigram_bits_per_byte,
-       percent(1 - s.heldout_bits_per_byte / s.bigram_bits_per_byte));
+  const double change = s.heldout_bits_per_byte / s.bigram_bits_per_byte - 1;
+  line("  byte bigram  {:.3f} bits per byte on the same targets: the model's are {} {}", s.bigram_bits_per_byte,
+       percent(std::abs(change)), change <= 0 ? "lower" : "higher");
   if (s.length_quantiles.size() == 6) {
     line(
         "  sequences    {} tokens (min, 10 %, median, 90 %, 99 %, max), of {} documents ({} cut, {} empty ones skipped, {} held "
@@ -83,7 +85,7 @@ std::string to_text(const RunSummary& s) {
   }
   const std::int64_t all_tokens = std::accumulate(s.tokens_by_rank.begin(), s.tokens_by_rank.end(), std::int64_t{0});
   for (std::size_t rank = 0; rank < s.tokens_by_rank.size(); ++rank) {
-    line("    rank {}     {} sequences, {} of the tokens", rank, s.sequences_by_rank[rank],
+    line("    rank {}     {} sequences or parts of them, {} of the tokens", rank, s.pieces_by_rank[rank],
          percent(bar_fraction(s.tokens_by_rank[rank], all_tokens)));
   }
   line("  imbalance    {:.3f} (planned work of the fullest rank / mean, averaged over the steps)", s.imbalance_mean);

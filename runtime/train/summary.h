@@ -37,7 +37,7 @@ struct RunSummary {
   std::vector<std::int64_t> length_quantiles;  ///< smallest, 10 %, median, 90 %, 99 %, longest; tokens
   double imbalance_mean = 1;                   ///< planned work of the fullest rank / mean, over steps
   std::vector<std::int64_t> tokens_by_rank;    ///< of this process's steps
-  std::vector<std::int64_t> sequences_by_rank;
+  std::vector<std::int64_t> pieces_by_rank;    ///< sequences, or parts of them, whose attention the rank computed
   // Machine
   std::int64_t peak_memory_bytes = 0;  ///< largest resident set of a rank
   std::string sample_prompt, sample_text;

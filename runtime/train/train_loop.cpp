@@ -27,6 +27,7 @@
 #include "runtime/train/train_state.h"
 #include "runtime/train/trainer.h"
 #include "scheduler/cost/flops.h"
+#include "scheduler/cost/rank_load.h"
 
 namespace ballast::train {
 namespace {
@@ -36,35 +37,6 @@ using checkpoint::StopRequest;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-/// Planned floating point operations of each rank; whole sequences stay on one rank.
-std::vector<double> planned_flops(const scheduler::Plan& plan, const scheduler::ModelShape& shape) {
-  std::vector<double> flops(plan.ranks.size());
-  for (const scheduler::MicroBatch& batch : plan.micro_batches) {
-    for (std::size_t rank = 0; rank < batch.homes.size(); ++rank) {
-      std::vector<std::int64_t> lengths;
-      for (const scheduler::Chunk& chunk : batch.homes[rank]) lengths.push_back(chunk.end - chunk.begin);
-      flops[rank] += scheduler::training_flops(shape, lengths);
-    }
-  }
-  return flops;
-}
-
-std::vector<std::int64_t> tokens_of_ranks(const scheduler::Plan& plan) {
-  std::vector<std::int64_t> tokens(plan.ranks.size());
-  for (const scheduler::MicroBatch& batch : plan.micro_batches) {
-    for (std::size_t rank = 0; rank < batch.homes.size(); ++rank) {
-      for (const scheduler::Chunk& chunk : batch.homes[rank]) tokens[rank] += chunk.end - chunk.begin;
-    }
-  }
-  return tokens;
-}
-
-double max_over_mean(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum == 0 ? 1 : *std::ranges::max_element(values) * static_cast<double>(values.size()) / sum;
-}
 
 /// One training run; every rank has one.
 class Run {
@@ -197,24 +169,30 @@ class Run {
                 .resident_bytes = static_cast<double>(metrics::host_memory().peak_resident_bytes),
                 .stop = static_cast<double>(stop)});
 
+    const scheduler::PlanLoad planned = scheduler::plan_load(step.plan, trainer_.planning().model, trainer_.planning().topology);
     metrics::StepRecord record = {.step = progress_.step,
                                   .total_steps = total_steps_,
                                   .tokens = progress_.consumed_tokens,
                                   .step_tokens = step.num_tokens(),
                                   .step_sequences = static_cast<std::int64_t>(step.sequences.size()),
+                                  .num_ranks = world_.size(),
                                   .loss = result.loss,
                                   .grad_norm = result.grad_norm,
                                   .learning_rate = rate,
                                   .phases = {},
                                   .flops = scheduler::training_flops(trainer_.planning().model, step.plan.lengths),
                                   .peak_flops_per_second = gemm_rate_,
-                                  .rank_work = planned_flops(step.plan, trainer_.planning().model),
+                                  .rank_work = {},
                                   .rank_busy_seconds = {},
-                                  .rank_tokens = tokens_of_ranks(step.plan),
+                                  .rank_tokens = {},
                                   .rank_resident_bytes = {},
                                   .expert_load = result.expert_load,
                                   .skipped_nonfinite = progress_.skipped_steps,
                                   .checkpoint_step = last_durable_step_};
+    for (const scheduler::RankLoad& rank : planned.ranks) {
+      record.rank_work.push_back(rank.seconds());
+      record.rank_tokens.push_back(rank.tokens);
+    }
     for (const RankReport& report : reports) {
       record.step_seconds = std::max(record.step_seconds, report.step_seconds);
       record.comm_seconds += report.comm_seconds / static_cast<double>(reports.size());
@@ -225,7 +203,7 @@ class Run {
     for (std::size_t phase = 0; phase < metrics::kNumPhases; ++phase) {
       record.phases.push_back({name(static_cast<metrics::StepPhase>(phase)), phases[phase]});
     }
-    note(record, step.plan);
+    note(record, planned);
     if (is_speaker()) log_->add(record);
     return stop;
   }
@@ -242,11 +220,11 @@ class Run {
   }
 
   /// Keeps what the final report tells.
-  void note(const metrics::StepRecord& record, const scheduler::Plan& plan) {
+  void note(const metrics::StepRecord& record, const scheduler::PlanLoad& planned) {
     seconds_ += record.step_seconds;
     tokens_ += record.step_tokens;
     flops_ += record.flops;
-    imbalance_sum_ += max_over_mean(record.rank_work);
+    imbalance_sum_ += planned.imbalance;
     ++num_steps_;
     losses_.push_back(record.loss);
     expert_load_ = record.expert_load;
@@ -254,13 +232,11 @@ class Run {
       progress_.worst_load_above_minimum = std::max(progress_.worst_load_above_minimum, load.above_minimum);
       progress_.worst_load_max_over_mean = std::max(progress_.worst_load_max_over_mean, load.max_over_mean);
     }
-    tokens_by_rank_.resize(plan.ranks.size());
-    sequences_by_rank_.resize(plan.ranks.size());
-    for (std::size_t rank = 0; rank < plan.ranks.size(); ++rank) {
-      tokens_by_rank_[rank] += record.rank_tokens[rank];
-      for (const scheduler::MicroBatch& batch : plan.micro_batches) {
-        sequences_by_rank_[rank] += static_cast<std::int64_t>(batch.homes[rank].size());
-      }
+    tokens_by_rank_.resize(planned.ranks.size());
+    pieces_by_rank_.resize(planned.ranks.size());
+    for (std::size_t rank = 0; rank < planned.ranks.size(); ++rank) {
+      tokens_by_rank_[rank] += planned.ranks[rank].tokens;
+      pieces_by_rank_[rank] += planned.ranks[rank].num_pieces;
     }
   }
 
@@ -349,7 +325,7 @@ class Run {
     summary.length_quantiles = corpus.train.length_quantiles(std::array{0.0, 0.1, 0.5, 0.9, 0.99, 1.0});
     summary.imbalance_mean = imbalance_sum_ / static_cast<double>(num_steps_);
     summary.tokens_by_rank = tokens_by_rank_;
-    summary.sequences_by_rank = sequences_by_rank_;
+    summary.pieces_by_rank = pieces_by_rank_;
     summary.peak_memory_bytes = peak_memory;
     summary.checkpoint = (path_ / "checkpoints" / last_checkpoint_).string();
     summary.run_folder = path_.string();
@@ -391,7 +367,7 @@ class Run {
   std::int64_t tokens_ = 0, num_steps_ = 0;
   std::vector<double> losses_;
   std::vector<metrics::ExpertLoad> expert_load_;
-  std::vector<std::int64_t> tokens_by_rank_, sequences_by_rank_;
+  std::vector<std::int64_t> tokens_by_rank_, pieces_by_rank_;
 };
 
 }  // namespace
