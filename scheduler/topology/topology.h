@@ -12,8 +12,19 @@ struct Node {
   int num_ranks = 1;
   int num_nics = 1;
   double nic_bytes_per_second = 1.25e9;  ///< of one card, one direction
-  std::vector<int> nic_of_rank;          ///< card of each rank of the node; empty if there is no card
+  std::vector<int> nic_of_rank;          ///< first card of each rank of the node; empty if there is no card
+  int nics_per_rank = 0;                 ///< cards of each rank, from its first on; 0 before number_ranks: by the counts
   bool operator==(const Node&) const = default;
+};
+
+/// The cards that the same ranks use: what leaves or enters through one of these ranks is spread evenly over them.
+struct NicGroup {
+  int node = 0;
+  int first_nic = 0;  ///< of the node
+  int num_nics = 1;
+  double bytes_per_second = 0;  ///< of all its cards, one direction
+  std::vector<int> ranks;       ///< of the cluster, ascending; at least one
+  bool operator==(const NicGroup&) const = default;
 };
 
 /// A cluster. Ranks are numbered node by node.
@@ -21,8 +32,11 @@ struct Topology {
   std::string name;
   std::vector<Node> nodes;
   std::vector<int> node_of_rank;
-  double intra_node_bytes_per_second = 1e10;  ///< one rank to a rank of its node, one direction
-  double message_seconds = 1e-5;              ///< fixed cost of a message
+  std::vector<NicGroup> nic_groups;           ///< node by node, by first card; a card without ranks is in none
+  std::vector<int> nic_group_of_rank;         ///< index into nic_groups; -1 for a rank without a card
+  double intra_node_bytes_per_second = 1e10;  ///< one rank to the ranks of its node together, one direction
+  double message_seconds = 1e-5;              ///< fixed cost of a message inside a node
+  double inter_node_message_seconds = 1e-5;   ///< fixed cost of a message between nodes
   double attention_flops_per_second = 3e10;   ///< of one rank
   double linear_flops_per_second = 5e10;      ///< of one rank
   std::int64_t memory_bytes = 4294967296;     ///< of one rank
@@ -32,8 +46,11 @@ struct Topology {
   bool operator==(const Topology&) const = default;
 };
 
-/// Gives nodes consecutive ranks, fills the affinity of cards (rank i of a node uses card i * num_nics / num_ranks) and
-/// node_of_rank. Throws: std::invalid_argument for a node without ranks, a card index out of range, or more than 2^20 ranks.
+/// Gives nodes consecutive ranks, fills node_of_rank, the affinity of cards where it is not given, and the groups of cards.
+/// Affinity: up to one card per rank, rank i of a node uses card i * num_nics / num_ranks; with more cards than ranks, they form
+/// gcd(num_nics, num_ranks) equal groups.
+/// Throws: std::invalid_argument for a node without ranks, a card index out of range, ranks whose cards overlap in part, or more
+/// than 2^20 ranks.
 void number_ranks(Topology& topology);
 
 /// `num_nodes` equal nodes.

@@ -1,5 +1,7 @@
 #include "scheduler/topology/topology_io.h"
 
+#include <fmt/format.h>
+
 #include <stdexcept>
 
 #include "scheduler/topology/cluster.pb.h"
@@ -14,6 +16,11 @@ Node node_from(const schema::Node& message) {
   node.num_nics = message.num_nics();
   node.nic_bytes_per_second = message.nic_bytes_per_second();
   node.nic_of_rank.assign(message.nic_of_rank().begin(), message.nic_of_rank().end());
+  node.nics_per_rank = message.nics_per_rank();
+  if (node.nics_per_rank > 0 && node.nic_of_rank.empty()) {
+    throw std::invalid_argument(fmt::format(
+        "cluster: a node has nics_per_rank {}, but no nic_of_rank; give the first card of each rank", node.nics_per_rank));
+  }
   return node;
 }
 
@@ -33,6 +40,8 @@ Topology topology_from(const schema::Cluster& cluster) {
   topology.name = cluster.name();
   topology.intra_node_bytes_per_second = cluster.intra_node_bytes_per_second();
   topology.message_seconds = cluster.message_seconds();
+  topology.inter_node_message_seconds =
+      cluster.has_inter_node_message_seconds() ? cluster.inter_node_message_seconds() : cluster.message_seconds();
   topology.attention_flops_per_second = cluster.attention_flops_per_second();
   topology.linear_flops_per_second = cluster.linear_flops_per_second();
   topology.memory_bytes = cluster.memory_bytes();

@@ -9,7 +9,7 @@ class Cluster;
 namespace ballast::scheduler {
 
 /// Topology of a cluster message. Neither `nodes` nor `uniform`: one node with one rank.
-/// Throws: std::invalid_argument when both are given, or as number_ranks.
+/// Throws: std::invalid_argument when both are given, for nics_per_rank without nic_of_rank, or as number_ranks.
 Topology topology_from(const schema::Cluster& cluster);
 
 }  // namespace ballast::scheduler
