@@ -4,20 +4,27 @@
 #include <vector>
 
 #include "scheduler/plan/plan.h"
-#include "scheduler/topology/topology.h"
 
 namespace ballast::scheduler {
+
+/// Head counts of the model.
+struct HeadCounts {
+  int query = 1;
+  int key_value = 1;  ///< divides query
+};
 
 /// How far the keys of a slice travel. The order is the order of execution: the slowest transfers start first.
 enum class Zone : char { kCluster, kNode, kLocal };
 
 /// Query heads [head_begin, head_end) of one sequence.
-/// With several members the keys partition the sequence and travel round the ring: in round r member i attends to the keys of
-/// member (i - r) mod G, which it got from member i - 1. A single member holds every key that its queries see.
+/// With several members the keys are split over them and travel round the ring: in round r member i attends to the keys of member
+/// (i - r) mod G, which it got from member i - 1. A single member holds every key that its queries see.
+/// Keys that no query of the slice sees, and members that have neither queries nor keys, are left out.
 struct AttentionSlice {
   std::int64_t sequence = 0;
   int head_begin = 0;
   int head_end = 0;
+  int wave = 0;  ///< position among the slices of a head part; 0 for every other slice
   Zone zone = Zone::kLocal;
   std::vector<int> ranks;
   std::vector<std::vector<Chunk>> queries;  ///< by member; ascending, not touching, empty chunks left out
@@ -25,16 +32,25 @@ struct AttentionSlice {
   bool operator==(const AttentionSlice&) const = default;
 };
 
-/// Every piece of work of a micro-batch as slices, sorted by (zone, sequence, head, first query).
-///  Ring: one slice. HeadRing: each part, cut further by whole heads into at most `max_slices_per_part` slices, so that attention
-///  can start with the first of them. HeadAllToAll: for each member and sequence a slice with that member's heads, alone.
-///  AllGather, TaskSet: for each member or task a slice of all heads, alone, whose keys reach from 0 to its last query.
-/// The zone of a slice is that of its farthest transfer, those from and to the homes included.
-/// Cost: linear in the size of the result.
-std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, int num_heads, const std::vector<int>& node_of_rank,
-                                             int max_slices_per_part = 4);
+/// Every piece of work of a micro-batch as slices, sorted by (zone, sequence, head, first query). Each has a query.
+///  Ring: one slice. HeadRing: each part, cut further into at most `max_slices_per_part` slices, so that attention can start with
+///  the first of them; cuts are where the key/value head changes, so that no key goes to a part twice. HeadAllToAll: for each
+///  member and sequence a slice with that member's heads, alone. AllGather, TaskSet: for each rank and sequence a slice of all
+///  heads, alone, whose keys reach from 0 to its last query.
+/// The zone of a slice is that of its farthest pair of ranks, homes and members, between which something travels.
+/// Input: a valid plan's micro-batch; nodes of all ranks. Cost: linear in the result and its transfers, plus sorting.
+std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, HeadCounts heads,
+                                             const std::vector<int>& node_of_rank, int max_slices_per_part = 4);
+
+/// Key/value heads [key_head_begin, key_head_end) that the query heads of a slice read.
+int key_head_begin(const AttentionSlice& slice, HeadCounts heads);
+int key_head_end(const AttentionSlice& slice, HeadCounts heads);
 
 /// True if some query of `queries` sees some key of `keys`: the last query is not before the first key.
+/// Input: lists in the form of a slice's.
 bool sees(const std::vector<Chunk>& queries, const std::vector<Chunk>& keys);
+
+/// Number of (query, key) pairs of the two lists in which the key is not after the query.
+std::int64_t num_visible_pairs(const std::vector<Chunk>& queries, const std::vector<Chunk>& keys);
 
 }  // namespace ballast::scheduler

@@ -21,7 +21,8 @@ enum class Payload : char {
   kKeyValueGradient,  ///< sums in float32 or wider
 };
 
-/// Tokens of one slice that go from rank src to rank dst. src == dst is a copy, not a message.
+/// Tokens of one slice that go from rank src to rank dst, contiguous at both ends: inside one chunk of the home, and inside one
+/// chunk of the member's queries or keys. src == dst is a copy, not a message; it is listed among sends and receives.
 struct Parcel {
   Payload payload = Payload::kQuery;
   int slice = 0;   ///< index into the slices of the micro-batch
@@ -36,7 +37,8 @@ struct Parcel {
 enum class Stage : char {
   kDispatch,         ///< homes -> members. Forward: queries, keys, values. Backward: output gradients
   kRotate,           ///< member -> next member: keys and values of the block at hand
-  kRotateGradients,  ///< backward: sums of key and value gradients follow their block, and at the end return to its owner
+  kRotateGradients,  ///< backward: sums of the key and value gradients of all members but the owner follow their block, and go
+                     ///< from the last of them to the owner, who adds them to its own
   kReturn,           ///< members -> homes. Forward: outputs. Backward: query gradients and, of a layer's own keys, theirs
 };
 
@@ -45,7 +47,7 @@ enum class Stage : char {
 struct AttentionExchange {
   Stage stage = Stage::kDispatch;
   int queue = 0;
-  int round = 0;  ///< of kRotate, 1 .. G - 1: what the tasks of this round need; of kRotateGradients, 1 .. G
+  int round = 0;                 ///< of kRotate, 1 .. G - 1: what the tasks of this round need; of kRotateGradients, 2 .. G
   std::vector<Parcel> sends;     ///< sorted by (dst, as above)
   std::vector<Parcel> receives;  ///< sorted by (src, as above)
   bool operator==(const AttentionExchange&) const = default;
@@ -64,9 +66,10 @@ struct BlockTask {
 
 /// One rank's part of a pass. A rank starts its exchanges in list order, each as soon as the ones before it are started and what
 /// it sends is there; it runs its tasks in list order (strict) or the first one that is ready (work-conserving).
-///  kDispatch needs the projections (forward) or the output's gradient (backward); kRotate of round r what round r - 1 brought;
-///  kRotateGradients of round r the tasks of round r - 1 and what its round r - 1 brought; kReturn all tasks of its queue and, in
-///  backward, the last kRotateGradients. A task of round 0 needs the queue's kDispatch, one of round r its kRotate.
+///  kDispatch needs the projections (forward) or the output's gradient (backward); kRotate of round 1 the keys, which the queue's
+///  kDispatch brought in the forward pass, of round r what round r - 1 brought; kRotateGradients of round r the tasks of round
+///  r - 1 and what its round r - 1 brought; kReturn all tasks of its queue and, in backward, its last kRotateGradients.
+///  A task of round 0 needs the queue's kDispatch, one of round r also its kRotate.
 struct RankAttention {
   std::vector<AttentionExchange> exchanges;  ///< those in which the rank sends or receives something, copies to itself included
   std::vector<BlockTask> tasks;
@@ -79,28 +82,62 @@ enum class KeyValueUse : char {
   kForeign,  ///< an earlier layer's, which the members still hold; gradients stay with the members until that layer's backward
 };
 
-/// Head counts of the model.
-struct HeadCounts {
-  int query = 1;
-  int key_value = 1;  ///< divides query
-};
-
-/// The expansion of one micro-batch. Queues, in order of execution: for the cluster zone one per slice of a head part (all first
-/// slices, all second ones, ...; other cluster slices are in the first), then the node zone, then the local zone. All dispatches
-/// come first, in order of queues; then queue by queue its rounds and its return. Blocks that nobody later on the ring sees are
-/// neither computed nor sent on.
+/// The expansion of one micro-batch. Queues, in order of execution: for the cluster zone one per wave (the first slices of all
+/// head parts and every other cluster slice, the second slices, ...), then the node zone, then the local zone.
+/// Order of exchanges, the same on every rank: all dispatches, in order of queues; then queue by queue its rounds (kRotate before
+/// kRotateGradients of the same round) and its return. The first kRotate of a queue comes before the last kRotateGradients and
+/// the return of the queue before it, so that it travels while that queue's last tasks run. A block travels as far as the last
+/// member on its way that sees it; who sees nothing of it passes it on.
 class AttentionExpansion {
  public:
-  /// Cost: linear in the number of parcels. Input: a valid plan's micro-batch; what is given may be destroyed afterwards.
+  /// Input: a valid plan's micro-batch, homes of all ranks included; what is given may be destroyed afterwards.
+  /// Cost: linear in the number of parcels of dispatch and return and in the members of slices, plus sorting of homes.
   AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank);
 
   const std::vector<AttentionSlice>& slices() const { return slices_; }
-  int num_queues() const;
-  /// Cost: linear in the rank's own part.
+  /// Queues in which nothing is to do included.
+  int num_queues() const { return static_cast<int>(num_rounds_.size()); }
+  /// Queue of a slice.
+  int queue(int slice) const;
+  /// Cost: linear in the rank's own part, plus sorting.
   RankAttention rank(int rank, Pass pass, KeyValueUse use = KeyValueUse::kOwn) const;
 
  private:
+  class Collector;
+  /// Tokens that are with one member and have one home.
+  struct Piece {
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+    int seat = 0;
+    int home = 0;
+  };
+  /// Pieces by seat, and for every rank those that it is home to.
+  struct Pieces {
+    std::vector<Piece> pieces;
+    std::vector<int> first_of_seat;
+    std::vector<int> by_home;
+    std::vector<int> first_of_home;
+  };
+  /// One member of one slice.
+  struct Seat {
+    int slice = 0;
+    int member = 0;
+    int first_viewer = 0;  ///< nearest member after this one, in hops, that sees its keys; 0 if none does
+    int last_viewer = 0;   ///< the farthest one
+  };
+
+  void add_viewers(int first_seat);
+  std::int64_t position(Stage stage, int queue, int round) const;
+
+  HeadCounts heads_;
   std::vector<AttentionSlice> slices_;
+  std::vector<Seat> seats_;         ///< by slice, then member
+  std::vector<int> seats_by_rank_;  ///< indices into seats_
+  std::vector<int> first_of_rank_;  ///< into seats_by_rank_
+  Pieces query_pieces_;
+  Pieces key_pieces_;
+  std::vector<int> num_rounds_;      ///< by queue: the last round of a kRotate; 0 if nothing rotates
+  std::vector<int> first_position_;  ///< by queue: its round 0 in the order of exchanges
 };
 
 }  // namespace ballast::scheduler

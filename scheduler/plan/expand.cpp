@@ -1,0 +1,274 @@
+#include "scheduler/plan/expand.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "scheduler/plan/home_index.h"
+
+namespace ballast::scheduler {
+
+namespace {
+
+/// Makes offsets of counts: [i + 1] becomes the sum of all up to i.
+void sum_up(std::vector<int>& offsets) {
+  for (std::size_t i = 1; i < offsets.size(); ++i) offsets[i] += offsets[i - 1];
+}
+
+/// Groups items by `rank_of(item)`, order kept within a group.
+template <typename RankOf>
+void group_by_rank(std::size_t num_items, int num_ranks, const RankOf& rank_of, std::vector<int>& grouped,
+                   std::vector<int>& first) {
+  first.assign(static_cast<std::size_t>(num_ranks) + 1, 0);
+  for (std::size_t i = 0; i < num_items; ++i) ++first[rank_of(i) + 1];
+  sum_up(first);
+  std::vector<int> next(first.begin(), first.end() - 1);
+  grouped.resize(num_items);
+  for (std::size_t i = 0; i < num_items; ++i) grouped[next[rank_of(i)]++] = static_cast<int>(i);
+}
+
+bool is_key_value(Payload payload) { return payload == Payload::kKeyValue || payload == Payload::kKeyValueGradient; }
+
+}  // namespace
+
+/// Gathers the parcels of one rank and sorts them into exchanges.
+class AttentionExpansion::Collector {
+ public:
+  Collector(const AttentionExpansion& expansion, int rank) : expansion_(expansion), rank_(rank) {}
+
+  void send(Stage stage, int round, const Seat& seat, Payload payload, const Chunk& chunk, int dst) {
+    sends_.push_back(entry(stage, round, seat, payload, chunk, rank_, dst));
+  }
+  void receive(Stage stage, int round, const Seat& seat, Payload payload, const Chunk& chunk, int src) {
+    receives_.push_back(entry(stage, round, seat, payload, chunk, src, rank_));
+  }
+
+  std::vector<AttentionExchange> exchanges() {
+    sort(sends_, [](const Parcel& parcel) { return parcel.dst; });
+    sort(receives_, [](const Parcel& parcel) { return parcel.src; });
+    std::vector<AttentionExchange> result;
+    auto send = sends_.begin();
+    auto receive = receives_.begin();
+    while (send != sends_.end() || receive != receives_.end()) {
+      const bool send_is_next = receive == receives_.end() || (send != sends_.end() && send->position <= receive->position);
+      const Entry& next = send_is_next ? *send : *receive;
+      const std::int64_t position = next.position;
+      AttentionExchange exchange{next.stage, next.queue, next.round, {}, {}};
+      for (; send != sends_.end() && send->position == position; ++send) exchange.sends.push_back(send->parcel);
+      for (; receive != receives_.end() && receive->position == position; ++receive) exchange.receives.push_back(receive->parcel);
+      result.push_back(std::move(exchange));
+    }
+    return result;
+  }
+
+ private:
+  struct Entry {
+    std::int64_t position = 0;
+    Stage stage = Stage::kDispatch;
+    int queue = 0;
+    int round = 0;
+    Parcel parcel;
+  };
+
+  Entry entry(Stage stage, int round, const Seat& seat, Payload payload, const Chunk& chunk, int src, int dst) const {
+    const AttentionSlice& slice = expansion_.slices_[seat.slice];
+    const int num_heads = is_key_value(payload)
+                              ? 2 * (key_head_end(slice, expansion_.heads_) - key_head_begin(slice, expansion_.heads_))
+                              : slice.head_end - slice.head_begin;
+    const int queue = expansion_.queue(seat.slice);
+    return {expansion_.position(stage, queue, round),
+            stage,
+            queue,
+            round,
+            {payload, seat.slice, seat.member, src, dst, chunk, (chunk.end - chunk.begin) * num_heads}};
+  }
+  template <typename Peer>
+  static void sort(std::vector<Entry>& entries, const Peer& peer) {
+    const auto key = [&](const Entry& entry) {
+      const Parcel& parcel = entry.parcel;
+      return std::tuple(entry.position, peer(parcel), parcel.slice, parcel.payload, parcel.member, parcel.chunk.begin);
+    };
+    std::sort(entries.begin(), entries.end(), [&](const Entry& a, const Entry& b) { return key(a) < key(b); });
+  }
+
+  const AttentionExpansion& expansion_;
+  int rank_;
+  std::vector<Entry> sends_;
+  std::vector<Entry> receives_;
+};
+
+AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank)
+    : heads_(heads), slices_(attention_slices(micro_batch, heads, node_of_rank)) {
+  const HomeIndex homes(micro_batch);
+  const int num_ranks = static_cast<int>(node_of_rank.size());
+  const auto add_pieces = [&](const std::vector<Chunk>& chunks, Pieces& pieces) {
+    pieces.first_of_seat.push_back(static_cast<int>(pieces.pieces.size()));
+    for (const Chunk& chunk : chunks) {
+      homes.visit_parts(chunk, [&](std::int64_t begin, std::int64_t end, int home) {
+        pieces.pieces.push_back({begin, end, static_cast<int>(seats_.size()), home});
+        return true;
+      });
+    }
+  };
+  int num_waves = 0;
+  for (std::size_t s = 0; s < slices_.size(); ++s) {
+    const AttentionSlice& slice = slices_[s];
+    if (slice.zone == Zone::kCluster) num_waves = std::max(num_waves, slice.wave + 1);
+    const int first_seat = static_cast<int>(seats_.size());
+    for (std::size_t i = 0; i < slice.ranks.size(); ++i) {
+      add_pieces(slice.queries[i], query_pieces_);
+      add_pieces(slice.keys[i], key_pieces_);
+      seats_.push_back({static_cast<int>(s), static_cast<int>(i), 0, 0});
+    }
+    add_viewers(first_seat);
+  }
+  group_by_rank(
+      seats_.size(), num_ranks, [&](std::size_t i) { return slices_[seats_[i].slice].ranks[seats_[i].member]; }, seats_by_rank_,
+      first_of_rank_);
+  for (Pieces* pieces : {&query_pieces_, &key_pieces_}) {
+    pieces->first_of_seat.push_back(static_cast<int>(pieces->pieces.size()));
+    group_by_rank(
+        pieces->pieces.size(), num_ranks, [&](std::size_t i) { return pieces->pieces[i].home; }, pieces->by_home,
+        pieces->first_of_home);
+  }
+
+  num_rounds_.assign(static_cast<std::size_t>(num_waves) + 2, 0);
+  for (const Seat& seat : seats_) {
+    int& rounds = num_rounds_[queue(seat.slice)];
+    rounds = std::max(rounds, seat.last_viewer);
+  }
+  int next = num_queues();
+  for (const int rounds : num_rounds_) {
+    first_position_.push_back(next);
+    next += rounds + 2;
+  }
+}
+
+void AttentionExpansion::add_viewers(int first_seat) {
+  const AttentionSlice& slice = slices_[seats_[first_seat].slice];
+  const int num_members = static_cast<int>(slice.ranks.size());
+  for (int k = 0; k < num_members; ++k) {
+    const auto is_viewer = [&](int hops) { return sees(slice.queries[(k + hops) % num_members], slice.keys[k]); };
+    Seat& seat = seats_[first_seat + k];
+    seat.last_viewer = num_members - 1;
+    while (seat.last_viewer > 0 && !is_viewer(seat.last_viewer)) --seat.last_viewer;
+    if (seat.last_viewer == 0) continue;
+    seat.first_viewer = 1;
+    while (!is_viewer(seat.first_viewer)) ++seat.first_viewer;
+  }
+}
+
+int AttentionExpansion::queue(int slice) const {
+  const AttentionSlice& one = slices_[slice];
+  if (one.zone == Zone::kCluster) return one.wave;
+  return num_queues() - (one.zone == Zone::kNode ? 2 : 1);
+}
+
+/// Place of an exchange in the order that all ranks share. A queue has positions for its rounds, one more for the last
+/// kRotateGradients and the return, and the next queue's first kRotate goes there too, before them.
+std::int64_t AttentionExpansion::position(Stage stage, int queue, int round) const {
+  if (stage == Stage::kDispatch) return queue;
+  std::int64_t at = first_position_[queue];
+  if (stage == Stage::kReturn) {
+    at += num_rounds_[queue] + 1;
+  } else if (stage == Stage::kRotate && round == 1 && queue > 0) {
+    at = first_position_[queue - 1] + num_rounds_[queue - 1] + 1;
+  } else {
+    at += round;
+  }
+  return 4 * at + static_cast<std::int64_t>(stage);
+}
+
+RankAttention AttentionExpansion::rank(int rank, Pass pass, KeyValueUse use) const {
+  const bool is_forward = pass == Pass::kForward;
+  const Payload query = is_forward ? Payload::kQuery : Payload::kOutputGradient;
+  const Payload output = is_forward ? Payload::kOutput : Payload::kQueryGradient;
+  Collector collector(*this, rank);
+  RankAttention result;
+
+  // As a home.
+  const auto each_piece_of_home = [&](const Pieces& pieces, const auto& visit) {
+    for (int i = pieces.first_of_home[rank]; i < pieces.first_of_home[rank + 1]; ++i) {
+      const Piece& piece = pieces.pieces[pieces.by_home[i]];
+      const Seat& seat = seats_[piece.seat];
+      const AttentionSlice& slice = slices_[seat.slice];
+      visit(seat, Chunk{slice.sequence, piece.begin, piece.end}, slice.ranks[seat.member]);
+    }
+  };
+  each_piece_of_home(query_pieces_, [&](const Seat& seat, const Chunk& chunk, int member) {
+    collector.send(Stage::kDispatch, 0, seat, query, chunk, member);
+    collector.receive(Stage::kReturn, 0, seat, output, chunk, member);
+  });
+  if (use == KeyValueUse::kOwn) {
+    each_piece_of_home(key_pieces_, [&](const Seat& seat, const Chunk& chunk, int member) {
+      if (is_forward) {
+        collector.send(Stage::kDispatch, 0, seat, Payload::kKeyValue, chunk, member);
+      } else {
+        collector.receive(Stage::kReturn, 0, seat, Payload::kKeyValueGradient, chunk, member);
+      }
+    });
+  }
+
+  // As a member.
+  for (int i = first_of_rank_[rank]; i < first_of_rank_[rank + 1]; ++i) {
+    const int own = seats_by_rank_[i];
+    const Seat& seat = seats_[own];
+    const AttentionSlice& slice = slices_[seat.slice];
+    const auto each_piece = [&](const Pieces& pieces, const auto& visit) {
+      for (int p = pieces.first_of_seat[own]; p < pieces.first_of_seat[own + 1]; ++p) {
+        const Piece& piece = pieces.pieces[p];
+        visit(Chunk{slice.sequence, piece.begin, piece.end}, piece.home);
+      }
+    };
+    each_piece(query_pieces_, [&](const Chunk& chunk, int home) {
+      collector.receive(Stage::kDispatch, 0, seat, query, chunk, home);
+      collector.send(Stage::kReturn, 0, seat, output, chunk, home);
+    });
+    if (use == KeyValueUse::kOwn) {
+      each_piece(key_pieces_, [&](const Chunk& chunk, int home) {
+        if (is_forward) {
+          collector.receive(Stage::kDispatch, 0, seat, Payload::kKeyValue, chunk, home);
+        } else {
+          collector.send(Stage::kReturn, 0, seat, Payload::kKeyValueGradient, chunk, home);
+        }
+      });
+    }
+
+    const int num_members = static_cast<int>(slice.ranks.size());
+    const int next = slice.ranks[(seat.member + 1) % num_members];
+    const int previous = slice.ranks[(seat.member + num_members - 1) % num_members];
+    for (int hops = 0; hops < num_members; ++hops) {  // from the owner of the keys to this member
+      const Seat& owner = seats_[own - seat.member + (seat.member - hops + num_members) % num_members];
+      const std::vector<Chunk>& keys = slice.keys[owner.member];
+      const std::vector<Chunk>& queries = slice.queries[seat.member];
+      if (sees(queries, keys)) {
+        result.tasks.push_back(
+            {queue(seat.slice), hops, seat.slice, seat.member, owner.member, num_visible_pairs(queries, keys)});
+      }
+      for (const Chunk& chunk : keys) {
+        if (hops > 0 && hops <= owner.last_viewer)
+          collector.receive(Stage::kRotate, hops, owner, Payload::kKeyValue, chunk, previous);
+        if (hops < owner.last_viewer) collector.send(Stage::kRotate, hops + 1, owner, Payload::kKeyValue, chunk, next);
+        if (is_forward || owner.last_viewer == 0) continue;
+        if (hops == 0) {
+          const int last = slice.ranks[(owner.member + owner.last_viewer) % num_members];
+          collector.receive(Stage::kRotateGradients, owner.last_viewer + 1, owner, Payload::kKeyValueGradient, chunk, last);
+          continue;
+        }
+        if (hops > owner.first_viewer && hops <= owner.last_viewer)
+          collector.receive(Stage::kRotateGradients, hops, owner, Payload::kKeyValueGradient, chunk, previous);
+        if (hops >= owner.first_viewer && hops <= owner.last_viewer) {
+          const int to = hops == owner.last_viewer ? slice.ranks[owner.member] : next;
+          collector.send(Stage::kRotateGradients, hops + 1, owner, Payload::kKeyValueGradient, chunk, to);
+        }
+      }
+    }
+  }
+  std::sort(result.tasks.begin(), result.tasks.end(), [](const BlockTask& a, const BlockTask& b) {
+    return std::tie(a.queue, a.round, a.slice) < std::tie(b.queue, b.round, b.slice);
+  });
+  result.exchanges = collector.exchanges();
+  return result;
+}
+
+}  // namespace ballast::scheduler

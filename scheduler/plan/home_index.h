@@ -1,0 +1,39 @@
+#pragma once
+// Which rank is home to a token.
+#include <algorithm>
+#include <cstdint>
+#include <tuple>
+#include <vector>
+
+#include "scheduler/plan/plan.h"
+
+namespace ballast::scheduler {
+
+class HomeIndex {
+ public:
+  /// Cost: sorts the homes' chunks.
+  explicit HomeIndex(const MicroBatch& micro_batch);
+
+  /// Calls visit(begin, end, rank) for the parts of `chunk`, ascending, each inside one chunk of one home.
+  /// `visit` returns whether to go on. Cost: linear in the parts, plus a binary search.
+  template <typename Visit>
+  bool visit_parts(const Chunk& chunk, const Visit& visit) const {
+    auto at = std::upper_bound(chunks_.begin(), chunks_.end(), std::tuple(chunk.sequence, chunk.begin),
+                               [](const auto& key, const HomeChunk& home) { return key < std::tuple(home.sequence, home.end); });
+    for (; at != chunks_.end() && at->sequence == chunk.sequence && at->begin < chunk.end; ++at) {
+      if (!visit(std::max(at->begin, chunk.begin), std::min(at->end, chunk.end), at->rank)) return false;
+    }
+    return true;
+  }
+
+ private:
+  struct HomeChunk {
+    std::int64_t sequence = 0;
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+    int rank = 0;
+  };
+  std::vector<HomeChunk> chunks_;  ///< by sequence and token
+};
+
+}  // namespace ballast::scheduler
