@@ -51,18 +51,21 @@ std::vector<std::string_view> split(std::string_view row) {
 /// Numbers that depend on the seed alone: additive sequence, mixed by multiply and shift.
 class Random {
  public:
-  explicit Random(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 0x632be59bd9b4e019u) {}
+  /// The seed is mixed first: sequences of neighbouring seeds would otherwise be each other's, shifted by one.
+  explicit Random(std::uint64_t seed) : state_(mixed(seed + 0x632be59bd9b4e019u)) {}
   std::uint64_t next() {
     state_ += 0x9e3779b97f4a7c15u;
-    std::uint64_t x = state_;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
+    return mixed(state_);
   }
   /// Uniform in [0, 1).
   double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
 
  private:
+  static std::uint64_t mixed(std::uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+  }
   std::uint64_t state_;
 };
 

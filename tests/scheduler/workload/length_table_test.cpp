@@ -44,6 +44,9 @@ TEST(LengthTable, DrawsAreExactAndReproducible) {
   EXPECT_LE(*std::max_element(batch.begin(), batch.end()), 500);
   EXPECT_EQ(batch, draw_batch(table, {10000, 500, 0, 3}));
   EXPECT_NE(batch, draw_batch(table, {10000, 500, 0, 4}));
+  // Neighbouring seeds share no run of draws.
+  const std::vector<std::int64_t> next = draw_batch(table, {10000, 500, 0, 4});
+  EXPECT_EQ(std::search(next.begin(), next.end(), batch.begin() + 1, batch.begin() + 4), next.end());
   const std::vector<std::int64_t> low = draw_batch(table, {10000, 0, 100, 3});
   EXPECT_LT(*std::max_element(low.begin(), low.end()), 100);
 }
