@@ -32,7 +32,7 @@ TEST(Layout, SevenTokensOnARingOfThree) {
 }
 
 TEST(Layout, EqualSharesMatchTheChunkFormula) {
-  rc::check("chunk j has q + 1 tokens if j < r, and position i owns chunks i and 2G-1-i", [] {
+  EXPECT_TRUE(rc::check("chunk j has q + 1 tokens if j < r, and position i owns chunks i and 2G-1-i", [] {
     const std::int64_t length = *rc::gen::inRange<std::int64_t>(0, 5000);
     const int members = *rc::gen::inRange(1, 33);
     const std::int64_t quotient = length / (2 * members), rest = length % (2 * members);
@@ -44,7 +44,7 @@ TEST(Layout, EqualSharesMatchTheChunkFormula) {
       RC_ASSERT(chunks[i][0] == (Chunk{0, start(i), start(i) + size(i)}));
       RC_ASSERT(chunks[i][1] == (Chunk{0, start(mirror), start(mirror) + size(mirror)}));
     }
-  });
+  }));
 }
 
 TEST(Layout, WorkOfARingIsBalanced) {

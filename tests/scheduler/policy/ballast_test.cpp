@@ -93,14 +93,14 @@ double imbalance(const PlanRequest& wanted, const Plan& plan) {
 }
 
 TEST(Ballast, AnyLengthsGiveAValidPlanUnderTheCap) {
-  rc::check("make_plan validates coverage and the cap; nothing that fits is refused", [] {
+  EXPECT_TRUE(rc::check("make_plan validates coverage and the cap; nothing that fits is refused", [] {
     const auto bits = *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 17));
     std::vector<std::int64_t> lengths;
     for (const int b : bits) lengths.push_back(*rc::gen::inRange<std::int64_t>(1, (std::int64_t{1} << b) + 1));
     const double cap = *rc::gen::element(1.0, 1.1, 1.5, 4.0);
     const PlanRequest wanted = request(*rc::gen::inRange(1, 6), *rc::gen::inRange(1, 5), lengths, cap);
     RC_ASSERT(make_plan(wanted) == make_plan(wanted));
-  });
+  }));
 }
 
 TEST(Ballast, UnevenNodesAreLegal) {
