@@ -85,13 +85,14 @@ RankProgram training_program(int num_micro_batches) {
 
 Plan make_plan(const PlanRequest& request) {
   const Policy& policy = find_policy(request.options.policy);
-  std::int64_t total = 0;
+  std::int64_t total = 0, longest = 0;
   for (std::size_t s = 0; s < request.lengths.size(); ++s) {
     if (request.lengths[s] < 1 || request.lengths[s] > kMaxTokens - total) {
       throw std::invalid_argument(fmt::format("lengths: sequence {} has {} tokens; wanted at least 1, and at most {} in all", s,
                                               request.lengths[s], kMaxTokens));
     }
     total += request.lengths[s];
+    longest = std::max(longest, request.lengths[s]);
   }
   const std::int64_t cap = request.options.token_cap_per_rank;
   const std::int64_t tokens_per_micro_batch = request.options.tokens_per_micro_batch;
@@ -109,8 +110,10 @@ Plan make_plan(const PlanRequest& request) {
   const bool forms = request.planner_mode && policy.form_micro_batches != nullptr;
   const auto placement_request = [&](std::span<const std::int64_t> sequences) {
     std::int64_t tokens_per_rank = request.options.tokens_per_rank;
-    // A step that the policy has yet to cut says nothing about the size of a micro-batch.
-    if (tokens_per_rank == 0 && forms) tokens_per_rank = (tokens_per_micro_batch + num_ranks - 1) / num_ranks;
+    // A step that the policy has yet to cut says nothing about the size of a micro-batch; a longer sequence is one of its own.
+    if (tokens_per_rank == 0 && forms && tokens_per_micro_batch > 0) {
+      tokens_per_rank = (std::max(tokens_per_micro_batch, longest) + num_ranks - 1) / num_ranks;
+    }
     return PlacementRequest{request.lengths, sequences, request.topology, request.model, cap > 0 ? cap : kMaxTokens,
                             tokens_per_rank};
   };

@@ -86,4 +86,7 @@ std::vector<std::int64_t> longest_first_order(const PlacementRequest& request);
 /// Throws: InfeasiblePlan when the micro-batch has more tokens than all ranks may hold.
 void require_room(const PlacementRequest& request, const char* policy);
 
+/// Throws: InfeasiblePlan when a rank holds more than the token cap of the request; `advice` says what to change.
+void require_cap(const PlacementRequest& request, std::span<const AttentionWork> work, const char* policy, const char* advice);
+
 }  // namespace ballast::scheduler

@@ -7,9 +7,16 @@
 #include "scheduler/policy/chunk_heap.h"
 #include "scheduler/policy/distca.h"
 #include "scheduler/policy/flexsp.h"
+#include "scheduler/policy/hybrid_dp.h"
+#include "scheduler/policy/llama_cp.h"
 #include "scheduler/policy/longest_first.h"
+#include "scheduler/policy/megatron_dcp.h"
+#include "scheduler/policy/megatron_dcp_main.h"
 #include "scheduler/policy/sequential.h"
+#include "scheduler/policy/te_cp.h"
+#include "scheduler/policy/ulysses.h"
 #include "scheduler/policy/wlb.h"
+#include "scheduler/policy/zeppelin.h"
 
 namespace ballast::scheduler {
 
@@ -18,6 +25,15 @@ namespace {
 constexpr Policy kPolicies[] = {
     {"sequential", "documents in arrival order, kept whole, in packs of a rank's budget", place_sequential},
     {"longest_first", "documents kept whole, longest first, each to the rank with the least work", place_longest_first},
+    {"te_cp", "every sequence on a ring of all ranks", place_te_cp},
+    {"llama_cp", "one pack over all ranks, keys and values gathered, queries head and tail", place_llama_cp},
+    {"ulysses", "packs over groups of ranks, split by head inside attention", place_ulysses},
+    {"hybrid_dp", "rings of as many ranks as a sequence needs, longest first to the ranks with the least time", place_hybrid_dp,
+     form_hybrid_dp},
+    {"megatron_dcp", "groups of a power of two of ranks, each packed up to its tokens", place_megatron_dcp, form_megatron_dcp},
+    {"megatron_dcp_main", "groups of a power of two of ranks, levelled by attention, in buckets", place_megatron_dcp_main,
+     form_megatron_dcp_main, false},
+    {"zeppelin", "whole sequences, rings inside a node, rings over nodes, by two thresholds", place_zeppelin},
     {"ballast", "short sequences whole, longer ones on rings inside a node, the longest by head over nodes; all work levelled",
      place_ballast},
     {"distca", "documents cut at rank borders; work above the mean is computed elsewhere, its tokens stay", place_distca},

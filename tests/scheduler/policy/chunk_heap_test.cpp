@@ -39,7 +39,7 @@ TEST(ChunkHeap, TheFilledUpChunkIsCharged) {
 }
 
 TEST(ChunkHeap, AnyLengthsGiveEvenTokens) {
-  rc::check("valid (make_plan validates); tokens even to one chunk", [] {
+  EXPECT_TRUE(rc::check("valid (make_plan validates); tokens even to one chunk", [] {
     const auto lengths = *rc::gen::container<std::vector<std::int64_t>>(rc::gen::inRange<std::int64_t>(1, 3000));
     const int num_ranks = *rc::gen::inRange(1, 20);
     const PlanRequest wanted = plan_request("chunk_heap", lengths, 1, num_ranks);
@@ -48,7 +48,7 @@ TEST(ChunkHeap, AnyLengthsGiveEvenTokens) {
     std::int64_t total = 0;
     for (const std::int64_t length : lengths) total += length;
     for (const auto& home : plan.micro_batches[0].homes) RC_ASSERT(num_tokens(home) <= total / num_ranks + 512 + 1);
-  });
+  }));
 }
 
 TEST(ChunkHeap, RefusesWhereAChunkMoreThanTheMeanExceedsTheCap) {

@@ -91,34 +91,36 @@ double best_groups(const PlanRequest& request, int ranks, int largest, std::vect
 }
 
 TEST(Flexsp, IsNearTheExactSolution) {
-  rc::check("never faster than all groups and assignments, and at most 4/3 of the fastest; refused where nothing has room", [] {
-    std::vector<std::int64_t> lengths;
-    for (int i = *rc::gen::inRange(1, 7); i > 0; --i)
-      lengths.push_back(*rc::gen::resize(100, rc::gen::inRange<std::int64_t>(1, *rc::gen::element(100, 2000, 8000))));
-    const int num_ranks = *rc::gen::element(1, 2, 3, 4, 5, 6, 7, 8);
-    PlanRequest wanted = plan_request("flexsp", lengths, 1, num_ranks);
-    wanted.topology.intra_node_bytes_per_second = *rc::gen::element(1e10, 1e8, 1e7, 1e6);
-    wanted.topology.message_seconds = *rc::gen::element(1e-5, 1e-2);
-    std::int64_t total = 0;
-    for (const std::int64_t length : lengths) total += length;
-    wanted.options.token_cap_per_rank = *rc::gen::element<std::int64_t>(0, total / num_ranks + 1, 2 * (total / num_ranks + 1));
-    std::vector<int> sizes;
-    const double exact = best_groups(wanted, num_ranks, 8, sizes, kNever);
-    double got = kNever;
-    try {
-      got = plan_seconds(wanted, make_plan(wanted).micro_batches[0]);
-    } catch (const InfeasiblePlan&) {
-    }
-    RC_CLASSIFY(got == kNever, "refused");
-    RC_CLASSIFY(got > exact * (1 + 1e-9), "not exact");
-    RC_ASSERT(got >= exact * (1 - 1e-12));  // so what is infeasible is refused
-    if (got < kNever) {
-      RC_ASSERT(got <= exact * 4 / 3);
-    } else if (exact < kNever) {
-      // Longest first may find no room in groups that a search over assignments fills to the last token.
-      RC_ASSERT(wanted.options.token_cap_per_rank == total / num_ranks + 1);
-    }
-  });
+  EXPECT_TRUE(rc::check(
+      "never faster than all groups and assignments, and at most 4/3 of the fastest; refused where nothing has room", [] {
+        std::vector<std::int64_t> lengths;
+        for (int i = *rc::gen::inRange(1, 7); i > 0; --i)
+          lengths.push_back(*rc::gen::resize(100, rc::gen::inRange<std::int64_t>(1, *rc::gen::element(100, 2000, 8000))));
+        const int num_ranks = *rc::gen::element(1, 2, 3, 4, 5, 6, 7, 8);
+        PlanRequest wanted = plan_request("flexsp", lengths, 1, num_ranks);
+        wanted.topology.intra_node_bytes_per_second = *rc::gen::element(1e10, 1e8, 1e7, 1e6);
+        wanted.topology.message_seconds = *rc::gen::element(1e-5, 1e-2);
+        std::int64_t total = 0;
+        for (const std::int64_t length : lengths) total += length;
+        wanted.options.token_cap_per_rank =
+            *rc::gen::element<std::int64_t>(0, total / num_ranks + 1, 2 * (total / num_ranks + 1));
+        std::vector<int> sizes;
+        const double exact = best_groups(wanted, num_ranks, 8, sizes, kNever);
+        double got = kNever;
+        try {
+          got = plan_seconds(wanted, make_plan(wanted).micro_batches[0]);
+        } catch (const InfeasiblePlan&) {
+        }
+        RC_CLASSIFY(got == kNever, "refused");
+        RC_CLASSIFY(got > exact * (1 + 1e-9), "not exact");
+        RC_ASSERT(got >= exact * (1 - 1e-12));  // so what is infeasible is refused
+        if (got < kNever) {
+          RC_ASSERT(got <= exact * 4 / 3);
+        } else if (exact < kNever) {
+          // Longest first may find no room in groups that a search over assignments fills to the last token.
+          RC_ASSERT(wanted.options.token_cap_per_rank == total / num_ranks + 1);
+        }
+      }));
 }
 
 TEST(Flexsp, ALongSequenceGetsALargeGroup) {
@@ -182,14 +184,14 @@ TEST(Flexsp, LargeClustersAreNoSlowerThanEqualGroups) {
 }
 
 TEST(Flexsp, AnyLengthsGiveAValidPlan) {
-  rc::check("make_plan validates coverage and the cap; the same plan twice", [] {
+  EXPECT_TRUE(rc::check("make_plan validates coverage and the cap; the same plan twice", [] {
     const auto lengths = *rc::gen::container<std::vector<std::int64_t>>(rc::gen::inRange<std::int64_t>(1, 3000));
     PlanRequest wanted = plan_request("flexsp", lengths, *rc::gen::inRange(1, 20), *rc::gen::inRange(1, 9));
     std::int64_t total = 0;
     for (const std::int64_t length : lengths) total += length;
     wanted.options.token_cap_per_rank = 2 * total / wanted.topology.num_ranks() + 3001;
     RC_ASSERT(make_plan(wanted) == make_plan(wanted));
-  });
+  }));
 }
 
 }  // namespace

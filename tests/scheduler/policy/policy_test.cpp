@@ -1,0 +1,147 @@
+#include "scheduler/policy/policy.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "scheduler/plan/fingerprint.h"
+#include "scheduler/plan/layout.h"
+#include "scheduler/policy/registry.h"
+#include "tests/scheduler/policy/policy_requests.h"
+
+namespace ballast::scheduler {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+// One contract for all rows of the registry. make_plan validates: every token at one home, every query computed once, the cap.
+
+/// Policies whose published rule does not look at the cap of this system, or not well enough to fill it: they may refuse a
+/// micro-batch that has room.
+constexpr std::string_view kMayRefuse[] = {"sequential",        "longest_first", "te_cp",  "ulysses", "hybrid_dp", "megatron_dcp",
+                                           "megatron_dcp_main", "zeppelin",      "flexsp", "distca",  "chunk_heap"};
+
+bool may_refuse(const Policy& policy) {
+  return std::find(std::begin(kMayRefuse), std::end(kMayRefuse), policy.name) != std::end(kMayRefuse);
+}
+
+/// Who refuses, and the number that would have to change.
+bool names_policy_and_cap(const std::string& text, const Policy& policy, const PlanRequest& wanted) {
+  return text.starts_with(std::string("policy ") + policy.name + ":") && text.find("token_cap_per_rank") != std::string::npos &&
+         text.find(std::to_string(wanted.options.token_cap_per_rank)) != std::string::npos;
+}
+
+PlanRequest random_request(const Policy& policy) {
+  std::vector<std::int64_t> lengths;
+  for (const int bits : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 12))) {
+    lengths.push_back(*rc::gen::inRange<std::int64_t>(1, (std::int64_t{1} << bits) + 1));
+  }
+  PlanRequest wanted = plan_request(policy.name, std::move(lengths), *rc::gen::inRange(1, 5), *rc::gen::inRange(1, 5));
+  wanted.options.tokens_per_micro_batch = *rc::gen::element<std::int64_t>(0, 0, 500, 5000);
+  return wanted;
+}
+
+TEST(PolicyContract, WithoutACapNothingIsRefusedAndPlansArePure) {
+  EXPECT_TRUE(rc::check("every policy, random lengths, no cap: valid, same input same plan", [] {
+    for (const Policy& policy : policies()) {
+      PlanRequest wanted = random_request(policy);
+      for (const bool planner_mode : {false, true}) {
+        wanted.planner_mode = planner_mode;
+        const Plan plan = make_plan(wanted);
+        RC_ASSERT(fingerprint(plan) == fingerprint(make_plan(wanted)));
+        RC_ASSERT(plan == make_plan(wanted));
+        for (const MicroBatch& micro_batch : plan.micro_batches) {
+          RC_ASSERT(std::is_sorted(micro_batch.sequences.begin(), micro_batch.sequences.end()));
+        }
+      }
+    }
+  }));
+}
+
+TEST(PolicyContract, KeepsTheCapOrRefusesWithNumbers) {
+  EXPECT_TRUE(rc::check("every policy, random lengths and caps: the cap is kept, or the text says what was wanted", [] {
+    for (const Policy& policy : policies()) {
+      PlanRequest wanted = random_request(policy);
+      const int num_ranks = wanted.topology.num_ranks();
+      std::int64_t needed = 1;
+      for (const auto& run : micro_batch_runs(wanted.lengths, wanted.options.tokens_per_micro_batch)) {
+        std::int64_t tokens = 0;
+        for (const std::int64_t s : run) tokens += wanted.lengths[s];
+        needed = std::max(needed, (tokens + num_ranks - 1) / num_ranks);
+      }
+      const auto tenths = *rc::gen::inRange<std::int64_t>(10, 40);
+      wanted.options.token_cap_per_rank = (needed * tenths + 9) / 10;
+      const std::string text = refusal_of(wanted);
+      if (text != "no error" && !(may_refuse(policy) && names_policy_and_cap(text, policy, wanted))) RC_FAIL(text);
+    }
+  }));
+}
+
+TEST(PolicyContract, FormedMicroBatchesKeepTheCapWherePromised) {
+  EXPECT_TRUE(rc::check("planner mode: valid, and under the cap unless the row says otherwise", [] {
+    for (const Policy& policy : policies()) {
+      if (policy.form_micro_batches == nullptr) continue;
+      PlanRequest wanted = random_request(policy);
+      wanted.planner_mode = true;
+      std::int64_t total = 0, longest = 1;
+      for (const std::int64_t length : wanted.lengths) {
+        total += length;
+        longest = std::max(longest, length);
+      }
+      const std::int64_t num_ranks = wanted.topology.num_ranks();
+      // One sequence must fit on all ranks together; a power of two of them may be all that a rule uses.
+      wanted.options.tokens_per_rank = (longest + num_ranks - 1) / num_ranks + *rc::gen::inRange<std::int64_t>(0, total + 1);
+      wanted.options.token_cap_per_rank = wanted.options.tokens_per_rank;
+      if (const std::string text = refusal_of(wanted); text != "no error") {
+        if (!(may_refuse(policy) && names_policy_and_cap(text, policy, wanted))) RC_FAIL(text);
+        continue;
+      }
+      if (!policy.keeps_cap_when_forming) continue;
+      const Plan plan = make_plan(wanted);
+      for (const MicroBatch& micro_batch : plan.micro_batches) {
+        for (const auto& home : micro_batch.homes) RC_ASSERT(num_tokens(home) <= wanted.options.token_cap_per_rank);
+      }
+    }
+  }));
+}
+
+TEST(PolicyContract, MoreRanksThanTokensAndEmptySteps) {
+  for (const Policy& policy : policies()) {
+    for (const bool planner_mode : {false, true}) {
+      PlanRequest few = plan_request(policy.name, {1, 1}, 1, 5);
+      few.planner_mode = planner_mode;
+      EXPECT_EQ(make_plan(few).ranks.size(), 5u) << policy.name;
+      PlanRequest none = plan_request(policy.name, {}, 1, 3);
+      none.planner_mode = planner_mode;
+      const Plan plan = make_plan(none);
+      ASSERT_EQ(plan.micro_batches.size(), 1u) << policy.name;
+      EXPECT_EQ(plan.micro_batches[0].homes.size(), 3u) << policy.name;
+    }
+  }
+}
+
+TEST(PolicyContract, MoreTokensThanAllRanksMayHoldAreRefused) {
+  for (const Policy& policy : policies()) {
+    PlanRequest wanted = plan_request(policy.name, {10, 10, 10}, 1, 2);
+    wanted.options.token_cap_per_rank = 12;
+    EXPECT_THAT(refusal_of(wanted), AllOf(HasSubstr(policy.name), HasSubstr("30 tokens needs 15 on each of 2 ranks"),
+                                          HasSubstr("token_cap_per_rank is 12")));
+  }
+}
+
+TEST(PolicyOptions, TheBudgetIsTheShareOfARankUnlessGiven) {
+  const PlanRequest wanted = plan_request("te_cp", {7, 6}, 1, 4);
+  const std::vector<std::int64_t> all{0, 1}, none;
+  PlacementRequest request{wanted.lengths, all, wanted.topology, wanted.model, 100};
+  EXPECT_EQ(request.token_budget(), 4);
+  request.tokens_per_rank = 9;
+  EXPECT_EQ(request.token_budget(), 9);
+  EXPECT_EQ((PlacementRequest{wanted.lengths, none, wanted.topology, wanted.model, 100}.token_budget()), 1);
+}
+
+}  // namespace
+}  // namespace ballast::scheduler
