@@ -54,7 +54,7 @@ TEST(Exchange, RowsComeInOrderOfSource) {
 }
 
 TEST(Exchange, AnyTransfersDeliverEveryRowOnce) {
-  rc::check([] {
+  EXPECT_TRUE(rc::check([] {
     const int size = *rc::gen::inRange(1, 5);
     const auto transfers = *rc::gen::container<std::vector<Transfer>>(
         rc::gen::construct<Transfer>(rc::gen::inRange(0, size), rc::gen::inRange(0, size), rc::gen::inRange<std::int64_t>(0, 9)));
@@ -67,7 +67,7 @@ TEST(Exchange, AnyTransfersDeliverEveryRowOnce) {
       }
       RC_ASSERT(execute(comm, transfers) == want);
     });
-  });
+  }));
 }
 
 TEST(Exchange, WayBackRestoresWhatWasSent) {

@@ -24,10 +24,10 @@ TEST(ByteTokenizer, BytesAreTokensAndSpecialTokensAreNoText) {
 }
 
 TEST(ByteTokenizer, RoundTripOfAnyBytes) {
-  rc::check([](const std::string& text) {
+  EXPECT_TRUE(rc::check([](const std::string& text) {
     const ByteTokenizer tokenizer;
     RC_ASSERT(tokenizer.decode(tokenizer.encode(text)) == text);
-  });
+  }));
 }
 
 TEST(ByteTokenizer, TokensOutsideTheVocabularyAreRefused) {
@@ -39,7 +39,7 @@ TEST(ByteTokenizer, TokensOutsideTheVocabularyAreRefused) {
 }
 
 TEST(ByteTokenizer, DocumentsOnDemandEqualEncode) {
-  rc::check([](const std::vector<std::string>& texts) {
+  EXPECT_TRUE(rc::check([](const std::vector<std::string>& texts) {
     TextDocuments documents;
     std::vector<std::string> filled;
     for (const auto& text : texts) {
@@ -57,7 +57,7 @@ TEST(ByteTokenizer, DocumentsOnDemandEqualEncode) {
       tokens->read(static_cast<std::int64_t>(d), static_cast<std::int64_t>(begin), part);
       RC_ASSERT(std::equal(part.begin(), part.end(), all.begin() + static_cast<std::ptrdiff_t>(begin)));
     }
-  });
+  }));
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ TEST(MegatronWriter, LargeVocabularyTakesFourBytes) {
 }
 
 TEST(MegatronWriter, RoundTrip) {
-  rc::check([] {
+  EXPECT_TRUE(rc::check([] {
     const TemporaryFolder folder;
     const auto documents = *rc::gen::container<std::vector<std::vector<std::int32_t>>>(
         rc::gen::container<std::vector<std::int32_t>>(rc::gen::inRange(0, 256)));
@@ -78,7 +78,7 @@ TEST(MegatronWriter, RoundTrip) {
     }
     RC_ASSERT(read->size() == next);
     RC_ASSERT(read->num_empty() == static_cast<std::int64_t>(documents.size()) - next);
-  });
+  }));
 }
 
 TEST(MegatronWriter, UnfinishedLeavesNothing) {

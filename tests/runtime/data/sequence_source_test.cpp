@@ -67,7 +67,7 @@ TEST(SequenceSource, CutAtTheExactLength) {
 }
 
 TEST(SequenceSource, EveryTokenIsPredictedOnceFromItsPredecessor) {
-  rc::check([] {
+  EXPECT_TRUE(rc::check([] {
     const auto texts = *rc::gen::container<std::vector<std::string>>(rc::gen::nonEmpty<std::string>());
     const auto max_tokens = *rc::gen::inRange<std::int64_t>(1, 20);
     if (texts.empty()) return;
@@ -92,7 +92,7 @@ TEST(SequenceSource, EveryTokenIsPredictedOnceFromItsPredecessor) {
         RC_ASSERT(seen.at({static_cast<std::int64_t>(d), static_cast<std::int64_t>(i)}) == std::pair(stream[i], stream[i + 1]));
       }
     }
-  });
+  }));
 }
 
 TEST(SequenceSource, EpochsHoldEverySequenceInAnotherOrder) {
@@ -132,7 +132,7 @@ TEST(SequenceSource, OrderDoesNotDependOnHowItIsAsked) {
 }
 
 TEST(SequenceSource, StepsFillTheBudgetAndTileTheOrder) {
-  rc::check([] {
+  EXPECT_TRUE(rc::check([] {
     const auto sizes = *rc::gen::nonEmpty<std::vector<std::int64_t>>();
     std::vector<std::string> texts;
     for (const std::int64_t size : sizes) texts.emplace_back(static_cast<std::size_t>(1 + std::abs(size % 50)), 'x');
@@ -150,7 +150,7 @@ TEST(SequenceSource, StepsFillTheBudgetAndTileTheOrder) {
       RC_ASSERT(total <= budget);
       RC_ASSERT(total + source.length(position) > budget);
     }
-  });
+  }));
 }
 
 TEST(SequenceSource, StepsInPlainOrderEndWithTheSource) {
