@@ -132,7 +132,12 @@ Plan make_plan(const PlanRequest& request) {
   for (FormedMicroBatch& piece : formed) {
     MicroBatch micro_batch;
     Placement& placement = piece.placement;
-    micro_batch.homes = placement.homes.empty() ? homes_of_work(placement.work, num_ranks) : std::move(placement.homes);
+    if (placement.homes.empty()) {
+      const std::vector<std::vector<Chunk>> homes = homes_of_work(placement.work, num_ranks);
+      micro_batch.homes = balanced_homes(homes, request.options.remap, request.topology);
+    } else {
+      micro_batch.homes = std::move(placement.homes);
+    }
     if (!placement.charged_tokens.empty()) {
       if (plan.charged_tokens.empty()) plan.charged_tokens = request.lengths;
       for (std::size_t i = 0; i < piece.sequences.size(); ++i) {

@@ -10,6 +10,7 @@
 
 #include "scheduler/cost/model_shape.h"
 #include "scheduler/plan/plan.h"
+#include "scheduler/remap/balanced_homes.h"
 #include "scheduler/topology/topology.h"
 
 namespace ballast::scheduler {
@@ -21,6 +22,7 @@ struct PolicyOptions {
   std::int64_t tokens_per_micro_batch = 0;  ///< 0: one micro-batch per step
   std::int64_t token_cap_per_rank = 0;      ///< most tokens of a micro-batch on one rank, in either layout; 0: no limit
   std::int64_t tokens_per_rank = 0;         ///< what rules that size groups or packs by it aim at; 0: derived from the tokens
+  Remap remap = Remap::kOff;                ///< linear layout of placements without homes of their own
 };
 
 /// The request cannot be honoured. The text has the numbers.

@@ -5,8 +5,12 @@
 namespace ballast::scheduler {
 
 PolicyOptions policy_options_from(const schema::Scheduler& scheduler) {
-  return {scheduler.policy(), scheduler.tokens_per_step(), scheduler.tokens_per_micro_batch(), scheduler.token_cap_per_rank(),
-          scheduler.tokens_per_rank()};
+  return {scheduler.policy(),
+          scheduler.tokens_per_step(),
+          scheduler.tokens_per_micro_batch(),
+          scheduler.token_cap_per_rank(),
+          scheduler.tokens_per_rank(),
+          remap_from(scheduler.remap())};
 }
 
 }  // namespace ballast::scheduler

@@ -8,6 +8,7 @@ class Scheduler;
 
 namespace ballast::scheduler {
 
+/// Throws: as remap_from.
 PolicyOptions policy_options_from(const schema::Scheduler& scheduler);
 
 }  // namespace ballast::scheduler

@@ -180,13 +180,19 @@ TEST(Route, SlicesFollowTheFormula) {
   }
 }
 
+/// Any number of [least, most], from the first case on.
+template <typename T = int>
+T up_to(T least, T most) {
+  return *rc::gen::resize(100, rc::gen::inRange<T>(least, most + 1));
+}
+
 Topology random_cluster(double intra) {
   Topology topology;
-  const int num_nodes = *rc::gen::inRange(2, 6);
+  const int num_nodes = up_to(2, 5);
   for (int n = 0; n < num_nodes; ++n) {
     Node node;
-    node.num_ranks = *rc::gen::inRange(1, 9);
-    node.num_nics = *rc::gen::inRange(1, 9);
+    node.num_ranks = up_to(1, 8);
+    node.num_nics = up_to(1, 8);
     node.nic_bytes_per_second = *rc::gen::element(12.5e9, 25e9, 50e9);
     topology.nodes.push_back(node);
   }
@@ -196,10 +202,9 @@ Topology random_cluster(double intra) {
 }
 
 std::vector<Transfer> random_messages(const Topology& topology, std::int64_t least, std::int64_t most) {
-  std::vector<Transfer> messages(*rc::gen::inRange(0, 40));
+  std::vector<Transfer> messages(up_to(0, 40));
   for (Transfer& message : messages) {
-    message = {*rc::gen::inRange(0, topology.num_ranks()), *rc::gen::inRange(0, topology.num_ranks()),
-               *rc::gen::inRange<std::int64_t>(least, most)};
+    message = {up_to(0, topology.num_ranks() - 1), up_to(0, topology.num_ranks() - 1), up_to<std::int64_t>(least, most)};
   }
   return messages;
 }
