@@ -21,6 +21,7 @@ data::PredictionScore score_held_out(model::Transformer& transformer, const comm
                                      std::span<const data::Sequence> sequences, const data::Tokenizer& tokenizer,
                                      scheduler::PlanRequest request) {
   comm::Communicator& world = mesh.dp();
+  const model::PackOptions options = model::pack_options(request.model, request.topology);
   data::PredictionScore result;
   for (std::size_t first = 0; first < sequences.size();) {
     std::vector<model::SequenceTokens> batch;
@@ -37,7 +38,7 @@ data::PredictionScore score_held_out(model::Transformer& transformer, const comm
     result.num_targets += num_tokens;
     const scheduler::Plan plan = scheduler::make_plan(request);
     for (int micro_batch = 0; micro_batch < static_cast<int>(plan.micro_batches.size()); ++micro_batch) {
-      const at::Tensor loss_T = transformer.evaluate(model::pack(plan, micro_batch, world.rank(), batch));
+      const at::Tensor loss_T = transformer.evaluate(model::pack(plan, micro_batch, world.rank(), batch, options));
       result.nats += loss_T.sum(at::kDouble).item<double>();
     }
   }

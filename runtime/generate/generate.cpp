@@ -1,6 +1,5 @@
 #include "runtime/generate/generate.h"
 
-#include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -9,29 +8,29 @@
 #include <random>
 
 #include "runtime/train/run_config.pb.h"
+#include "scheduler/plan/kv_sources.h"
 
 namespace ballast::generate {
 namespace {
 
 /// The last tokens of the text as rank 0's only document; other ranks hold nothing.
 model::PackedBatch context_batch(const std::vector<std::int32_t>& text, const SamplingOptions& options,
-                                 const comm::Communicator& world, std::int64_t num_layers) {
+                                 const comm::Communicator& world, const model::ModelConfig& config) {
   const std::int64_t length = std::min<std::int64_t>(static_cast<std::int64_t>(text.size()), options.context_tokens);
-  const std::int64_t num_local = world.rank() == 0 ? length : 0;
-  model::PackedBatch batch;
-  batch.token_T = at::empty({num_local}, at::kLong);
-  batch.target_T = at::empty({0}, at::kLong);
-  batch.position_T = at::empty({num_local}, at::kLong);
-  std::copy(text.end() - num_local, text.end(), batch.token_T.data_ptr<std::int64_t>());
-  std::iota(batch.position_T.data_ptr<std::int64_t>(), batch.position_T.data_ptr<std::int64_t>() + num_local, 0);
-  batch.offsets = {0, num_local};
-  batch.kv_source_layer.resize(static_cast<std::size_t>(num_layers));
-  std::iota(batch.kv_source_layer.begin(), batch.kv_source_layer.end(), 0);
-  batch.global_row.resize(static_cast<std::size_t>(world.size()));
-  batch.global_row[0].resize(static_cast<std::size_t>(length));
-  std::iota(batch.global_row[0].begin(), batch.global_row[0].end(), 0);
-  batch.num_global_tokens = length;
-  return batch;
+  scheduler::Plan plan;
+  plan.lengths = {length};
+  scheduler::MicroBatch& micro_batch = plan.micro_batches.emplace_back();
+  micro_batch.sequences = {0};
+  micro_batch.work = {scheduler::Ring{0, {0}, {length}}};
+  micro_batch.homes.resize(static_cast<std::size_t>(world.size()));
+  micro_batch.homes[0] = {{0, 0, length}};
+  micro_batch.kv_source_layer = scheduler::kv_sources(config.num_layers);
+  const std::span<const std::int32_t> context(text.end() - length, text.end());
+  const model::SequenceTokens sequence{context, context};  // targets are not read
+  model::PackOptions pack_options;
+  pack_options.heads = {static_cast<int>(config.num_attention_heads), static_cast<int>(config.num_key_value_heads)};
+  pack_options.node_of_rank.resize(static_cast<std::size_t>(world.size()));
+  return model::pack(plan, 0, world.rank(), std::span(&sequence, 1), pack_options);
 }
 
 }  // namespace
@@ -75,7 +74,7 @@ std::vector<std::int32_t> generate(model::Transformer& transformer, const comm::
   std::vector<std::int32_t> text = prompt;
   std::mt19937_64 generator(options.seed);
   for (std::int64_t i = 0; i < options.max_new_tokens; ++i) {
-    const at::Tensor logits = transformer.next_token_logits(context_batch(text, options, world, transformer.config().num_layers));
+    const at::Tensor logits = transformer.next_token_logits(context_batch(text, options, world, transformer.config()));
     const double uniform = static_cast<double>(generator() >> 11) * 0x1.0p-53;
     std::int32_t token = world.rank() == 0 ? sample_token(logits, options, uniform) : 0;
     world.broadcast({&token, 1, comm::Dtype::kInt32}, 0).wait();

@@ -5,26 +5,15 @@
 
 #include <cmath>
 
-#include "kernels/attention/attention.h"
 #include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rotary/rotary.h"
 
 namespace ballast::model {
-namespace {
 
-/// Adds in place, or takes the first gradient as it is.
-void accumulate(at::Tensor& sum, const at::Tensor& gradient) {
-  if (sum.defined()) {
-    sum.add_(gradient);
-  } else {
-    sum = gradient;
-  }
-}
-
-}  // namespace
-
-AttentionLayer::AttentionLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer) : config_(config) {
+AttentionLayer::AttentionLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer,
+                               comm::Communicator& ranks, metrics::PhaseClock& clock)
+    : config_(config), ranks_(&ranks), clock_(&clock), scale_(1.0 / std::sqrt(static_cast<double>(config.head_dim))) {
   const auto weight = [&](std::string_view part) { return parameters.weight(layer_parameter_name(layer, part)); };
   norm_ = weight("attention.norm.weight");
   output_ = weight("attention.output.weight");
@@ -74,30 +63,25 @@ at::Tensor AttentionLayer::forward(const at::Tensor& x_TD, const PackedBatch& ba
     }
     return kernels::rotary(heads, batch.position_T, config_.rope_theta);
   };
-  a.q_TNH = positioned(query_, config_.num_attention_heads, a.query_TNH, a.query_rstd);
+  HomeAttention& attention = a.attention;
+  attention.q_TNH = positioned(query_, config_.num_attention_heads, a.query_TNH, a.query_rstd);
   if (&source == &a) {
-    a.k_TGH = positioned(key_, config_.num_key_value_heads, a.key_TGH, a.key_rstd);
-    a.v_TGH = project(value_, a.normed_TD, config_.num_key_value_heads);
+    attention.k_TGH = positioned(key_, config_.num_key_value_heads, a.key_TGH, a.key_rstd);
+    attention.v_TGH = project(value_, a.normed_TD, config_.num_key_value_heads);
   }
-  const double scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim));
-  const kernels::Attention attention = kernels::attention(a.q_TNH, source.k_TGH, source.v_TGH, batch.offsets, scale);
-  a.o_TNH = attention.o_TNH;
-  a.lse_TN = attention.lse_TN;
-  return at::addmm(x_TD, a.o_TNH.view({x_TD.size(0), output_.value.size(1)}), output_.value.t());
+  ring_attention(*batch.attention, *ranks_, *clock_, scale_, attention, source.attention);
+  return at::addmm(x_TD, attention.o_TNH.view({x_TD.size(0), output_.value.size(1)}), output_.value.t());
 }
 
 at::Tensor AttentionLayer::backward(const at::Tensor& dy_TD, const PackedBatch& batch, AttentionActivations& activations,
                                     AttentionActivations& source) const {
   AttentionActivations& a = activations;
-  const at::Tensor o_flat = a.o_TNH.view({dy_TD.size(0), output_.value.size(1)});
+  HomeAttention& attention = a.attention;
+  const at::Tensor o_flat = attention.o_TNH.view({dy_TD.size(0), output_.value.size(1)});
   kernels::accumulate_linear_weight_gradient(dy_TD, o_flat, output_.gradient);
-  const at::Tensor do_TNH = kernels::linear_backward_input(dy_TD, output_.value).view(a.o_TNH.sizes());
-
-  const double scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim));
-  const kernels::AttentionGradient gradient =
-      kernels::attention_backward(do_TNH, a.q_TNH, source.k_TGH, source.v_TGH, a.o_TNH, a.lse_TN, batch.offsets, scale);
-  accumulate(source.dk_TGH, gradient.dk_TGH);
-  accumulate(source.dv_TGH, gradient.dv_TGH);
+  const at::Tensor do_TNH = kernels::linear_backward_input(dy_TD, output_.value).view(attention.o_TNH.sizes());
+  const at::Tensor dq_TNH =
+      ring_attention_backward(*batch.attention, *ranks_, *clock_, scale_, do_TNH, attention, source.attention);
 
   const auto positioned_backward = [&](const Projection& projection, const at::Tensor& dheads, const at::Tensor& raw,
                                        const at::Tensor& rstd) {
@@ -109,10 +93,11 @@ at::Tensor AttentionLayer::backward(const at::Tensor& dy_TD, const PackedBatch& 
     }
     return project_backward(projection, dprojected, a.normed_TD);
   };
-  at::Tensor dnormed = positioned_backward(query_, gradient.dq_TNH, a.query_TNH, a.query_rstd);
-  if (a.k_TGH.defined()) {  // this layer made keys and values: all readers (itself and later layers) have added their gradients
-    dnormed.add_(positioned_backward(key_, a.dk_TGH, a.key_TGH, a.key_rstd));
-    dnormed.add_(project_backward(value_, a.dv_TGH, a.normed_TD));
+  at::Tensor dnormed = positioned_backward(query_, dq_TNH, a.query_TNH, a.query_rstd);
+  if (attention.k_TGH
+          .defined()) {  // this layer made keys and values: all readers (itself and later layers) have added their gradients
+    dnormed.add_(positioned_backward(key_, attention.dk_TGH, a.key_TGH, a.key_rstd));
+    dnormed.add_(project_backward(value_, attention.dv_TGH, a.normed_TD));
   }
   const kernels::RmsNormGradient norm = kernels::rms_norm_backward(dnormed, a.x_TD, norm_.value, a.rstd_T);
   norm_.gradient.add_(norm.dweight_D);

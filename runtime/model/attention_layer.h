@@ -3,6 +3,7 @@
 #include "runtime/model/model_config.h"
 #include "runtime/model/packed_batch.h"
 #include "runtime/model/parameters.h"
+#include "runtime/model/ring_attention.h"
 
 namespace ballast::model {
 
@@ -11,14 +12,14 @@ struct AttentionActivations {
   at::Tensor x_TD, rstd_T, normed_TD;
   at::Tensor query_TNH, query_rstd;  ///< before and after the per-head norm's statistics; before rotary
   at::Tensor key_TGH, key_rstd;
-  at::Tensor q_TNH, k_TGH, v_TGH;  ///< as attention reads them
-  at::Tensor o_TNH, lse_TN;
-  at::Tensor dk_TGH, dv_TGH;  ///< gradients from layers that read this layer's keys and values
+  HomeAttention attention;  ///< its queries, keys and values are after rotary
 };
 
 class AttentionLayer {
  public:
-  AttentionLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer);
+  /// Input: ranks and clock outlive the layer.
+  AttentionLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer, comm::Communicator& ranks,
+                 metrics::PhaseClock& clock);
 
   /// Input: `source` holds the keys and values to read: `activations` itself, or an earlier layer's.
   /// Returns: the residual stream after attention, [T, D].
@@ -37,6 +38,9 @@ class AttentionLayer {
   at::Tensor project_backward(const Projection& projection, const at::Tensor& dy, const at::Tensor& normed_TD) const;
 
   const ModelConfig& config_;
+  comm::Communicator* ranks_;
+  metrics::PhaseClock* clock_;
+  double scale_;
   Weight norm_, output_;
   Projection query_, key_, value_;
 };

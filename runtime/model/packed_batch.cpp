@@ -9,13 +9,22 @@ namespace ballast::model {
 
 using scheduler::Chunk;
 
-PackedBatch pack(const scheduler::Plan& plan, int micro_batch, int rank, std::span<const SequenceTokens> sequences) {
+PackOptions pack_options(const scheduler::ModelShape& model, const scheduler::Topology& topology) {
+  PackOptions options;
+  options.heads = {static_cast<int>(model.num_attention_heads), static_cast<int>(model.num_key_value_heads)};
+  options.node_of_rank = topology.node_of_rank;
+  return options;
+}
+
+PackedBatch pack(const scheduler::Plan& plan, int micro_batch, int rank, std::span<const SequenceTokens> sequences,
+                 const PackOptions& options) {
   const scheduler::MicroBatch& batch = plan.micro_batches.at(static_cast<std::size_t>(micro_batch));
   TORCH_CHECK(sequences.size() == plan.lengths.size(), "pack: ", sequences.size(), " sequences given, the plan has ",
               plan.lengths.size());
 
   PackedBatch packed;
   packed.kv_source_layer = batch.kv_source_layer;
+  packed.attention = std::make_shared<AttentionProgram>(batch, options.heads, options.node_of_rank, rank, options.order);
   std::map<std::int64_t, std::int64_t> first_row;  // of each sequence in the global micro-batch
   for (const std::int64_t sequence : batch.sequences) {
     first_row[sequence] = packed.num_global_tokens;
@@ -37,18 +46,13 @@ PackedBatch pack(const scheduler::Plan& plan, int micro_batch, int rank, std::sp
   std::int64_t* token = packed.token_T.data_ptr<std::int64_t>();
   std::int64_t* target = packed.target_T.data_ptr<std::int64_t>();
   std::int64_t* position_of = packed.position_T.data_ptr<std::int64_t>();
-  packed.offsets.push_back(0);
   for (const Chunk& chunk : batch.homes[static_cast<std::size_t>(rank)]) {
     const SequenceTokens& sequence = sequences[static_cast<std::size_t>(chunk.sequence)];
-    TORCH_CHECK(chunk.begin == 0 && chunk.end == static_cast<std::int64_t>(sequence.inputs.size()), "pack: sequence ",
-                chunk.sequence, " of ", sequence.inputs.size(), " tokens is cut at [", chunk.begin, ", ", chunk.end,
-                "); only whole sequences can be executed");
     for (std::int64_t position = chunk.begin; position < chunk.end; ++position) {
       *token++ = sequence.inputs[static_cast<std::size_t>(position)];
       *target++ = sequence.targets[static_cast<std::size_t>(position)];
       *position_of++ = position;
     }
-    packed.offsets.push_back(packed.offsets.back() + chunk.end - chunk.begin);
   }
   return packed;
 }

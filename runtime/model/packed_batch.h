@@ -3,20 +3,24 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "runtime/model/attention_program.h"
+#include "scheduler/cost/model_shape.h"
 #include "scheduler/plan/plan.h"
+#include "scheduler/topology/topology.h"
 
 namespace ballast::model {
 
-/// Local tokens, document after document, without padding. T may be zero.
+/// Local tokens, home chunk after home chunk, without padding. T may be zero.
 struct PackedBatch {
-  at::Tensor token_T;                 ///< int64, input tokens
-  at::Tensor target_T;                ///< int64, next tokens
-  at::Tensor position_T;              ///< int64, position inside the document's sequence
-  std::vector<std::int64_t> offsets;  ///< B + 1 document borders in the local rows
-  std::vector<int> kv_source_layer;   ///< by layer
+  at::Tensor token_T;     ///< int64, input tokens
+  at::Tensor target_T;    ///< int64, next tokens
+  at::Tensor position_T;  ///< int64, position inside the document's sequence
+  std::shared_ptr<const AttentionProgram> attention;
+  std::vector<int> kv_source_layer;  ///< by layer
   /// Row of the global micro-batch, in (sequence, position) order, of each token of each rank: global_row[r] has rank r's
   /// tokens in their local order. The same on every rank.
   std::vector<std::vector<std::int64_t>> global_row;
@@ -31,8 +35,19 @@ struct SequenceTokens {
   std::span<const std::int32_t> targets;
 };
 
-/// Cuts rank `rank`'s part out of micro-batch `micro_batch` of a plan whose sequences are kept whole.
+/// What executing a plan needs besides the plan.
+struct PackOptions {
+  scheduler::HeadCounts heads;
+  std::vector<int> node_of_rank;
+  TaskOrder order = TaskOrder::kWorkConserving;
+};
+
+/// Those of a model on a cluster.
+PackOptions pack_options(const scheduler::ModelShape& model, const scheduler::Topology& topology);
+
+/// Cuts rank `rank`'s part out of micro-batch `micro_batch` of a plan.
 /// Input: sequences[i] belongs to plan.lengths[i].
-PackedBatch pack(const scheduler::Plan& plan, int micro_batch, int rank, std::span<const SequenceTokens> sequences);
+PackedBatch pack(const scheduler::Plan& plan, int micro_batch, int rank, std::span<const SequenceTokens> sequences,
+                 const PackOptions& options);
 
 }  // namespace ballast::model

@@ -20,7 +20,7 @@ Transformer::Transformer(const ModelConfig& config, const comm::Mesh& mesh, std:
       final_norm_(parameters_.weight("final_norm.weight")),
       head_(config.tie_word_embeddings ? embedding_ : parameters_.weight("head.weight")) {
   for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
-    attention_.emplace_back(config_, parameters_, layer);
+    attention_.emplace_back(config_, parameters_, layer, mesh.dp(), clock_);
     if (config_.is_moe_layer(layer)) {
       feed_forward_.emplace_back(std::in_place_type<MoeLayer>, config_, parameters_, layer, mesh, clock_);
     } else {

@@ -22,8 +22,9 @@ struct Overloaded : Cases... {
 
 }  // namespace
 
-PlanRunner::PlanRunner(model::Transformer& transformer, optim::ZeroAdamw& optimizer, const comm::Mesh& mesh, PhaseClock& clock)
-    : transformer_(transformer), optimizer_(optimizer), mesh_(mesh), clock_(clock) {}
+PlanRunner::PlanRunner(model::Transformer& transformer, optim::ZeroAdamw& optimizer, const comm::Mesh& mesh, PhaseClock& clock,
+                       model::PackOptions pack_options)
+    : transformer_(transformer), optimizer_(optimizer), mesh_(mesh), clock_(clock), pack_options_(std::move(pack_options)) {}
 
 void PlanRunner::check_plans_are_equal(const scheduler::Plan& plan) const {
   const PhaseClock::Scope phase(clock_, StepPhase::kCommunication);
@@ -61,7 +62,7 @@ StepResult PlanRunner::run(const scheduler::Plan& plan, std::span<const model::S
 
   const auto forward = [&](const scheduler::Forward& op) {
     const auto i = static_cast<std::size_t>(op.micro_batch);
-    batches[i] = model::pack(plan, op.micro_batch, rank, sequences);
+    batches[i] = model::pack(plan, op.micro_batch, rank, sequences, pack_options_);
     loss_sum += transformer_.forward(batches[i], 1.0 / static_cast<double>(num_targets), activations[i]);
     note_expert_loads(activations[i], result);
   };

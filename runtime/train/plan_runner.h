@@ -21,7 +21,8 @@ struct StepResult {
 
 class PlanRunner {
  public:
-  PlanRunner(model::Transformer& transformer, optim::ZeroAdamw& optimizer, const comm::Mesh& mesh, metrics::PhaseClock& clock);
+  PlanRunner(model::Transformer& transformer, optim::ZeroAdamw& optimizer, const comm::Mesh& mesh, metrics::PhaseClock& clock,
+             model::PackOptions pack_options);
 
   /// Runs this rank's program of `plan`.
   /// Input: sequences[i] belongs to plan.lengths[i]; learning_rate of this step.
@@ -36,6 +37,7 @@ class PlanRunner {
   optim::ZeroAdamw& optimizer_;
   const comm::Mesh& mesh_;
   metrics::PhaseClock& clock_;
+  model::PackOptions pack_options_;
 };
 
 }  // namespace ballast::train

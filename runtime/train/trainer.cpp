@@ -63,7 +63,7 @@ Trainer::Trainer(const schema::RunConfig& config, comm::Communicator& world)
                    .warmup_steps = config.optim().lr_schedule().warmup_steps(),
                    .final_fraction = config.optim().lr_schedule().final_fraction()},
       planning_(planning_request(config, world.size())),
-      runner_(transformer_, optimizer_, mesh_, clock_) {}
+      runner_(transformer_, optimizer_, mesh_, clock_, model::pack_options(planning_.model, planning_.topology)) {}
 
 Step Trainer::plan_step(std::int64_t step, std::int64_t position) const {
   Step result;

@@ -18,8 +18,8 @@ model::ModelConfig small_config(const TraceOptions& options) {
   config.vocab_size = 31;
   config.hidden_size = 16;
   config.num_layers = 2;
-  config.num_attention_heads = 2;
-  config.num_key_value_heads = 1;
+  config.num_attention_heads = options.num_attention_heads;
+  config.num_key_value_heads = options.num_key_value_heads;
   config.head_dim = 8;
   config.intermediate_size = 24;
   config.num_dense_layers = 1;
@@ -33,6 +33,24 @@ model::ModelConfig small_config(const TraceOptions& options) {
   return config;
 }
 
+/// What planning needs of the model.
+scheduler::ModelShape model_shape(const model::ModelConfig& config) {
+  scheduler::ModelShape shape;
+  shape.vocab_size = config.vocab_size;
+  shape.hidden_size = config.hidden_size;
+  shape.num_layers = config.num_layers;
+  shape.num_attention_heads = config.num_attention_heads;
+  shape.num_key_value_heads = config.num_key_value_heads;
+  shape.head_dim = config.head_dim;
+  shape.intermediate_size = config.intermediate_size;
+  shape.num_dense_layers = config.num_dense_layers;
+  shape.num_experts = config.num_experts;
+  shape.experts_per_token = config.experts_per_token;
+  shape.num_shared_experts = config.num_shared_experts;
+  shape.expert_intermediate_size = config.expert_intermediate_size;
+  return shape;
+}
+
 /// The same lengths for every step: uneven, some ranks may get nothing in a micro-batch.
 const std::vector<std::int64_t> kLengths = {50, 3, 1, 29, 17, 40, 2, 11, 23, 60, 5};
 
@@ -42,18 +60,20 @@ Trace train(comm::Communicator& world, int ep, const TraceOptions& options) {
   const model::ModelConfig config = small_config(options);
   const comm::Mesh mesh(world, ep);
   metrics::PhaseClock clock;
-  model::Transformer transformer(config, mesh, 11, clock);
+  model::Transformer transformer(config, mesh, 12, clock);
   optim::ZeroAdamw optimizer(
       {{&transformer.parameters().dense(), &mesh.dp()}, {&transformer.parameters().experts(), &mesh.replica()}}, mesh.dp(), {});
-  train::PlanRunner runner(transformer, optimizer, mesh, clock);
 
   scheduler::PlanRequest request;
   request.lengths = kLengths;
-  request.topology = scheduler::uniform_topology(1, {.num_ranks = world.size(), .nic_of_rank = {}});
-  request.model.num_layers = config.num_layers;
-  request.options.policy = "longest_first";
+  request.topology =
+      scheduler::resized(scheduler::uniform_topology(1, {.num_ranks = options.ranks_per_node, .nic_of_rank = {}}), world.size());
+  request.model = model_shape(config);
+  request.options.policy = options.policy;
   request.options.tokens_per_step = 1000;
   request.options.tokens_per_micro_batch = options.tokens_per_micro_batch;
+  if (options.is_capped) request.options.token_cap_per_rank = 3 * options.tokens_per_micro_batch / (2 * world.size());
+  train::PlanRunner runner(transformer, optimizer, mesh, clock, model::pack_options(request.model, request.topology));
 
   Trace trace;
   for (int step = 0; step < options.num_steps; ++step) {

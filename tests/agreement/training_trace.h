@@ -16,6 +16,11 @@ struct TraceOptions {
   at::ScalarType dtype = at::kDouble;
   int num_steps = 20;
   std::int64_t tokens_per_micro_batch = 96;  ///< several micro-batches per step
+  std::string policy = "longest_first";
+  int ranks_per_node = 8;  ///< nodes as full as this, the last one with the rest
+  std::int64_t num_attention_heads = 2;
+  std::int64_t num_key_value_heads = 1;
+  bool is_capped = false;  ///< no rank may hold more than 1.5 times its part of a full micro-batch, so that documents are cut
 };
 
 struct Trace {

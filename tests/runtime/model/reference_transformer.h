@@ -59,7 +59,8 @@ class Transformer {
       const at::Tensor q = heads("query", config_.num_attention_heads, true);
       key_value.emplace_back(heads("key", config_.num_key_value_heads, true), heads("value", config_.num_key_value_heads, false));
       const auto& [k, v] = key_value.at(static_cast<std::size_t>(batch.kv_source_layer.at(static_cast<std::size_t>(layer))));
-      x = x + at::matmul(attention(q, k, v, batch.offsets).flatten(1), w("attention.output.weight").t());
+      x = x + at::matmul(attention(q, k, v, batch.attention->whole_documents().at(0).offsets).flatten(1),
+                         w("attention.output.weight").t());
 
       const at::Tensor hidden = rms_norm(x, w("feed_forward.norm.weight"));
       if (!config_.is_moe_layer(layer)) {

@@ -49,13 +49,15 @@ struct Fixture {
     batch.homes.resize(1);
     for (std::size_t i = 0; i < lengths.size(); ++i) {
       batch.sequences.push_back(static_cast<std::int64_t>(i));
+      batch.work.push_back(scheduler::Ring{static_cast<std::int64_t>(i), {0}, {lengths[i]}});
       batch.homes[0].push_back({static_cast<std::int64_t>(i), 0, lengths[i]});
     }
     for (int layer = 0; layer < config.num_layers; ++layer) batch.kv_source_layer.push_back(layer);
     plan.micro_batches.push_back(batch);
     sequences = support::random_sequences(lengths, config.vocab_size, 3);
   }
-  PackedBatch packed() const { return pack(plan, 0, 0, views(sequences)); }
+  PackedBatch packed() const { return pack(plan, 0, 0, views(sequences), options); }
+  PackOptions options{{4, 2}, {0}};
 
   std::unique_ptr<comm::Communicator> world;
   comm::Mesh mesh;
@@ -137,13 +139,15 @@ TEST(Transformer, PackedDocumentsEqualSeparateOnes) {
       if (layer) layer->commit(0);
     }
     const at::Tensor together = packed.transformer.evaluate(packed.packed());
-    const PackedBatch all = packed.packed();
+    std::int64_t first_row = 0;
     for (std::size_t document = 0; document < packed.plan.lengths.size(); ++document) {
       scheduler::Plan alone = packed.plan;
       alone.micro_batches[0].sequences = {static_cast<std::int64_t>(document)};
+      alone.micro_batches[0].work = {packed.plan.micro_batches[0].work[document]};
       alone.micro_batches[0].homes[0] = {packed.plan.micro_batches[0].homes[0][document]};
-      const at::Tensor separate = packed.transformer.evaluate(pack(alone, 0, 0, views(packed.sequences)));
-      const at::Tensor part = together.narrow(0, all.offsets[document], packed.plan.lengths[document]);
+      const at::Tensor separate = packed.transformer.evaluate(pack(alone, 0, 0, views(packed.sequences), packed.options));
+      const at::Tensor part = together.narrow(0, first_row, packed.plan.lengths[document]);
+      first_row += packed.plan.lengths[document];
       EXPECT_TRUE(at::allclose(separate, part, 1e-10, 0)) << router << " document " << document;
     }
   }
