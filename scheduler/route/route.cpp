@@ -104,42 +104,40 @@ double small_flow(const Topology& topology, double rate, int num_groups) {
 class Router {
  public:
   Router(std::span<const Transfer> messages, std::int64_t row_bytes, const Topology& topology)
-      : messages_(messages), row_bytes_(row_bytes), bytes_(static_cast<double>(row_bytes)), topology_(topology) {
+      : messages_(messages), bytes_(static_cast<double>(row_bytes)), topology_(topology) {
     num_messages_ = static_cast<int>(messages.size());
     alpha_in_ = topology.message_seconds;
     alpha_out_ = topology.inter_node_message_seconds;
     alpha_ = std::max(alpha_in_, alpha_out_);
   }
 
-  RoutedExchange run() {
-    RoutedExchange direct = all_direct();
+  RoutedExchange run() const {
+    const double seconds = direct_seconds();
     std::vector<Move> sent, received;
     level(Side::kSend, sent);
     level(Side::kReceive, received);
-    if (sent.empty() && received.empty()) return direct;
     RoutedExchange routed;
-    routed.is_routed = true;
-    routed.direct_seconds = direct.direct_seconds;
-    routed.parts = overlay(sent, received);
-    estimate(routed);
-    if (routed.routed_seconds < routed.direct_seconds) return routed;
+    routed.direct_seconds = routed.routed_seconds = seconds;
+    if (!sent.empty() || !received.empty()) {
+      routed.parts = overlay(sent, received);
+      estimate(routed);
+      routed.is_routed = routed.routed_seconds < seconds;
+    }
+    if (routed.is_routed) return routed;
+    RoutedExchange direct = all_direct(seconds);
     direct.routed_seconds = routed.routed_seconds;
     return direct;
   }
 
-  RoutedExchange all_direct() const {
-    RoutedExchange direct;
-    direct.parts.reserve(messages_.size());
+  double direct_seconds() const {
     std::vector<double> sent(topology_.nic_groups.size(), 0), received(sent);
     std::vector<double> local_out(topology_.num_ranks(), 0), local_in(local_out);
     double between = -1, inside = -1;
-    for (int m = 0; m < num_messages_; ++m) {
-      const auto& [src, dst, rows] = messages_[m];
-      if (rows == 0) continue;
-      direct.parts.push_back({m, 0, rows, src, src, dst, dst, 0, 1});
-      if (src == dst) continue;
+    for (const Transfer& message : messages_) {
+      const auto& [src, dst, rows] = message;
+      if (rows == 0 || src == dst) continue;
       const double bytes = static_cast<double>(rows) * bytes_;
-      if (is_between_nodes(messages_[m], topology_)) {
+      if (is_between_nodes(message, topology_)) {
         const int out = topology_.nic_group_of_rank[src], in = topology_.nic_group_of_rank[dst];
         between = std::max({between, (sent[out] += bytes) / topology_.nic_groups[out].bytes_per_second,
                             (received[in] += bytes) / topology_.nic_groups[in].bytes_per_second});
@@ -147,11 +145,18 @@ class Router {
         inside = std::max({inside, local_out[src] += bytes, local_in[dst] += bytes});
       }
     }
-    if (between >= 0) direct.direct_seconds = alpha_out_ + between;
-    if (inside >= 0) {
-      direct.direct_seconds = std::max(direct.direct_seconds, alpha_in_ + inside / topology_.intra_node_bytes_per_second);
+    return std::max(between >= 0 ? alpha_out_ + between : 0,
+                    inside >= 0 ? alpha_in_ + inside / topology_.intra_node_bytes_per_second : 0);
+  }
+
+  RoutedExchange all_direct(double seconds) const {
+    RoutedExchange direct;
+    direct.direct_seconds = direct.routed_seconds = seconds;
+    direct.parts.reserve(messages_.size());
+    for (int m = 0; m < num_messages_; ++m) {
+      const auto& [src, dst, rows] = messages_[m];
+      if (rows > 0) direct.parts.push_back({m, 0, rows, src, src, dst, dst, 0, 1});
     }
-    direct.routed_seconds = direct.direct_seconds;
     return direct;
   }
 
@@ -161,42 +166,49 @@ class Router {
     return std::max<std::int64_t>(1, static_cast<std::int64_t>(alpha_out_ * group_bytes_per_second / bytes_));
   }
 
-  /// Moves rows from the groups above their node's mean to those below, for one end of the messages.
+  /// One end of all messages, in rows.
+  struct Ends {
+    Side side;
+    Buckets by_group;                 ///< messages between nodes
+    std::vector<std::int64_t> load;   ///< of each card group
+    std::vector<std::int64_t> own;    ///< of each rank, between nodes
+    std::vector<std::int64_t> local;  ///< of each rank, inside its node
+    std::vector<std::int64_t> relayed;
+    std::vector<std::int64_t> moved;  ///< of each rank, to proxies
+  };
+
+  /// Moves rows from the groups above their node's mean to those below.
   void level(Side side, std::vector<Move>& moves) const {
     const int num_groups = static_cast<int>(topology_.nic_groups.size());
-    const auto group_of = [&](int m) {
-      const bool counts = messages_[m].num_rows > 0 && is_between_nodes(messages_[m], topology_);
-      return counts ? topology_.nic_group_of_rank[end_of(messages_[m], side)] : -1;
-    };
-    Buckets by_group = bucket(num_messages_, num_groups, group_of);
-    std::vector<std::int64_t> load(num_groups, 0);
-    std::vector<std::int64_t> own(topology_.num_ranks(), 0), local(own), relayed(own), moved(own);
+    Ends ends{side, {}, std::vector<std::int64_t>(num_groups, 0), std::vector<std::int64_t>(topology_.num_ranks(), 0), {},
+              {},   {}};
+    ends.local = ends.relayed = ends.moved = ends.own;
+    std::vector<int> group_of(num_messages_, -1);
     for (int m = 0; m < num_messages_; ++m) {
+      const std::int64_t rows = messages_[m].num_rows;
       const int rank = end_of(messages_[m], side);
-      if (const int group = group_of(m); group >= 0) {
-        load[group] += messages_[m].num_rows;
-        own[rank] += messages_[m].num_rows;
+      if (rows > 0 && is_between_nodes(messages_[m], topology_)) {
+        group_of[m] = topology_.nic_group_of_rank[rank];
+        ends.load[group_of[m]] += rows;
+        ends.own[rank] += rows;
       } else if (messages_[m].src != messages_[m].dst) {
-        local[rank] += messages_[m].num_rows;
+        ends.local[rank] += rows;
       }
     }
+    ends.by_group = bucket(num_messages_, num_groups, [&](int m) { return group_of[m]; });
     for (int begin = 0, end = 0; begin < num_groups; begin = end) {
       while (end < num_groups && topology_.nic_groups[end].node == topology_.nic_groups[begin].node) ++end;
-      level_node(side, begin, end, by_group, load, own, local, relayed, moved, moves);
+      level_node(begin, end, ends, moves);
     }
   }
 
-  void level_node(Side side, int begin, int end, Buckets& by_group, const std::vector<std::int64_t>& load,
-                  const std::vector<std::int64_t>& own, const std::vector<std::int64_t>& local,
-                  std::vector<std::int64_t>& relayed, std::vector<std::int64_t>& moved, std::vector<Move>& moves) const {
-    std::int64_t total = 0, most = 0;
-    for (int g = begin; g < end; ++g) {
-      total += load[g];
-      most = std::max(most, load[g]);
-    }
+  /// level for the node of groups [begin, end).
+  void level_node(int begin, int end, Ends& ends, std::vector<Move>& moves) const {
+    const std::vector<std::int64_t>& load = ends.load;
+    std::int64_t total = 0;
+    for (int g = begin; g < end; ++g) total += load[g];
     const double rate = topology_.nic_groups[begin].bytes_per_second;
     const double cutoff = small_flow(topology_, rate, end - begin);
-    if (static_cast<double>(most) * bytes_ < cutoff) return;
     const double intra = topology_.intra_node_bytes_per_second;
     const std::int64_t least = least_rows(rate);
     const int num_groups = end - begin;
@@ -205,35 +217,44 @@ class Router {
     const auto roomiest = [&] { return static_cast<int>(std::max_element(room.begin(), room.end()) - room.begin()); };
     const auto take = [&](int message, std::int64_t rows, int group) {
       const std::vector<int>& ranks = topology_.nic_groups[begin + group].ranks;
-      const int proxy = *std::min_element(ranks.begin(), ranks.end(), [&](int a, int b) { return relayed[a] < relayed[b]; });
-      relayed[proxy] += rows;
+      const int proxy =
+          *std::min_element(ranks.begin(), ranks.end(), [&](int a, int b) { return ends.relayed[a] < ends.relayed[b]; });
+      ends.relayed[proxy] += rows;
       room[group] -= rows;
       moves.push_back({message, rows, proxy});
     };
     for (int g = begin; g < end; ++g) {
       if (room[g - begin] >= 0 || static_cast<double>(load[g]) * bytes_ < cutoff) continue;
-      std::span<int> candidates = by_group[g];
-      std::sort(candidates.begin(), candidates.end(), [&](int a, int b) {
-        return messages_[a].num_rows != messages_[b].num_rows ? messages_[a].num_rows > messages_[b].num_rows : a < b;
-      });
-      for (const int m : candidates) {
-        if (room[g - begin] >= 0) break;
-        const int rank = end_of(messages_[m], side);
+      // The largest first; only as many as are needed come off the heap.
+      std::span<int> heap = ends.by_group[g];
+      const auto is_after = [&](int a, int b) {
+        return messages_[a].num_rows != messages_[b].num_rows ? messages_[a].num_rows < messages_[b].num_rows : a > b;
+      };
+      std::make_heap(heap.begin(), heap.end(), is_after);
+      while (room[g - begin] < 0 && !heap.empty()) {
+        const int m = heap.front();
+        std::pop_heap(heap.begin(), heap.end(), is_after);
+        heap = heap.first(heap.size() - 1);
+        const int rank = end_of(messages_[m], ends.side);
         const std::int64_t rows = messages_[m].num_rows;
         // What the rank moves inside its node may not take longer than what stays would on the cards.
-        const double budget = (static_cast<double>(own[rank]) * intra - static_cast<double>(local[rank]) * rate) / (intra + rate);
-        std::int64_t left = std::min({rows, -room[g - begin], static_cast<std::int64_t>(std::max(0.0, budget)) - moved[rank]});
+        const double budget =
+            (static_cast<double>(ends.own[rank]) * intra - static_cast<double>(ends.local[rank]) * rate) / (intra + rate);
+        const std::int64_t may_move = static_cast<std::int64_t>(std::max(0.0, budget)) - ends.moved[rank];
+        std::int64_t left = std::min({rows, -room[g - begin], may_move});
         if (left <= 0) continue;
         const bool is_small = static_cast<double>(rows) * bytes_ < cutoff;
         if (is_small && left < rows) continue;
         if (left < rows) left = std::min(left, rows - least);
         while (left > 0) {
           const int group = roomiest();
-          const std::int64_t part = std::min(left, room[group]);
+          std::int64_t part = std::min(left, room[group]);
+          // What finds no other room stays, and is then a part of its own.
+          if (part < left) part = std::min(part, left - least);
           if (is_small ? part < rows : part < least) break;
           take(m, part, group);
           room[g - begin] += part;
-          moved[rank] += part;
+          ends.moved[rank] += part;
           left -= part;
         }
       }
@@ -257,8 +278,8 @@ class Router {
       left -= moves[i].rows;
     }
     if (left > 0) result.push_back({rail(own_rank), own_rank, left});
-    // By rail on both sides, so that what is cut in the same way leaves and arrives on the same rail.
-    std::stable_sort(result.begin(), result.end(), [](const Segment& a, const Segment& b) { return a.rail < b.rail; });
+    // By rail (no two are equal) on both sides, so that what is cut in the same way leaves and arrives on the same rail.
+    std::sort(result.begin(), result.end(), [](const Segment& a, const Segment& b) { return a.rail < b.rail; });
     std::int64_t at = 0;
     for (Segment& segment : result) segment.end = at += segment.end;
   }
@@ -364,8 +385,7 @@ class Router {
   }
 
   std::span<const Transfer> messages_;
-  std::int64_t row_bytes_;
-  double bytes_;
+  double bytes_;  ///< of a row
   const Topology& topology_;
   int num_messages_ = 0;
   double alpha_in_ = 0;
@@ -382,7 +402,8 @@ RoutedExchange route(std::span<const Transfer> messages, std::int64_t row_bytes,
 
 RoutedExchange direct_exchange(std::span<const Transfer> messages, std::int64_t row_bytes, const Topology& topology) {
   check(messages, row_bytes, topology);
-  return Router(messages, row_bytes, topology).all_direct();
+  const Router router(messages, row_bytes, topology);
+  return router.all_direct(router.direct_seconds());
 }
 
 RowRange slice_rows(const RoutedPart& part, int slice) {

@@ -119,8 +119,43 @@ TEST(Route, ManySmallMessagesOfOneRankMoveWhole) {
   const RoutedExchange exchange = route(messages, 1000, topology);
   EXPECT_TRUE(exchange.is_routed);
   EXPECT_EQ(exchange.parts.size(), messages.size());
+  // Each is in one slice, and all slices have some.
+  std::vector<int> num_parts(exchange.num_slices, 0);
+  for (const RoutedPart& part : exchange.parts) {
+    EXPECT_EQ(part.num_slices, 1);
+    ++num_parts.at(part.first_slice);
+  }
+  EXPECT_THAT(num_parts, testing::Each(testing::Gt(5)));
   const std::vector<NicLoad> loads = nic_loads(exchange, 1000, topology);
   for (int g = 0; g < 4; ++g) EXPECT_EQ(loads[g].sent_bytes, 5'000'000);
+}
+
+TEST(Route, SmallMessagesAreNotCutNorSmallGroupsLevelled) {
+  // Card 0 of node 0 carries one message of 20 MB and two of 0.9 MB, card 1 one of 0.9 MB: only the large one is cut.
+  const std::vector<Transfer> messages{{0, 8, 20000}, {0, 9, 900}, {1, 10, 900}, {2, 12, 900}};
+  const RoutedExchange exchange = route(messages, 1000, cluster());
+  ASSERT_TRUE(exchange.is_routed);
+  std::map<int, int> num_parts;
+  for (const RoutedPart& part : exchange.parts) ++num_parts[part.message];
+  EXPECT_GE(num_parts[0], 4);
+  for (int m = 1; m < 4; ++m) EXPECT_EQ(num_parts[m], 1) << m;
+  // Node 1 sends 0.8 MB on one card and nothing else: below the cut-off, so it stays, though node 0 is routed.
+  std::vector<Transfer> both = messages;
+  both.push_back({8, 0, 400});
+  both.push_back({8, 1, 400});
+  const RoutedExchange with_small = route(both, 1000, cluster());
+  EXPECT_TRUE(with_small.is_routed);
+  for (const RoutedPart& part : with_small.parts) EXPECT_TRUE(part.message < 4 || part.src_proxy == part.src);
+}
+
+TEST(Route, RelayingIsSharedByTheRanksOfACard) {
+  // Ranks 6 and 7 share card 3 and send 10000 rows each: every card carries 5000, and both ranks of card 1 relay.
+  const RoutedExchange exchange = route(std::vector<Transfer>{{7, 8, 10000}, {6, 9, 10000}}, 1 << 14, cluster());
+  std::map<int, std::int64_t> relayed;
+  for (const RoutedPart& part : exchange.parts) relayed[part.src_proxy] += part.row_end - part.row_begin;
+  EXPECT_GT(relayed[2], 0);
+  EXPECT_GT(relayed[3], 0);
+  for (int card = 0; card < 4; ++card) EXPECT_NEAR(static_cast<double>(relayed[2 * card] + relayed[2 * card + 1]), 5000, 50);
 }
 
 TEST(Route, SlowLinksInsideTheNodeLimitWhatMoves) {
@@ -129,6 +164,9 @@ TEST(Route, SlowLinksInsideTheNodeLimitWhatMoves) {
   const RoutedExchange exchange = route(std::vector<Transfer>{{0, 8, 210000}}, 1000, topology);
   ASSERT_TRUE(exchange.is_routed);
   EXPECT_NEAR(static_cast<double>(nic_loads(exchange, 1000, topology)[0].sent_bytes), 50e6, 1e4);
+  // The same when the bytes are in two messages.
+  const RoutedExchange halves = route(std::vector<Transfer>{{0, 8, 105000}, {0, 16, 105000}}, 1000, cluster(3, 8, 8, 50e9));
+  EXPECT_NEAR(static_cast<double>(nic_loads(halves, 1000, cluster(3, 8, 8, 50e9))[0].sent_bytes), 50e6, 1e4);
 }
 
 TEST(Route, CardsWithoutRanksAreNotUsedAndRanksShareSeveral) {
@@ -246,6 +284,14 @@ TEST(Route, NothingIsLostAndDirectIsNeverBeaten) {
     if (exchange.is_routed) {
       const double relief = exchange.routed_seconds / exchange.direct_seconds;
       RC_ASSERT(relief < 1 && exchange.routed_seconds >= nic_bound_seconds(messages, row_bytes, topology));
+    }
+    // No part is so short that it would be on the cards for less than its message costs.
+    for (const RoutedPart& part : exchange.parts) {
+      if (part.row_end - part.row_begin == messages[part.message].num_rows) continue;
+      const double rate = std::min(topology.nodes[topology.node_of_rank[part.src]].nic_bytes_per_second,
+                                   topology.nodes[topology.node_of_rank[part.dst]].nic_bytes_per_second);
+      const double bytes = static_cast<double>((part.row_end - part.row_begin + 1) * row_bytes);
+      RC_ASSERT(bytes > topology.inter_node_message_seconds * rate);
     }
     // What the steps carry together is what the parts say.
     std::map<std::pair<int, int>, std::int64_t> arriving, leaving;
