@@ -11,6 +11,7 @@
 
 #include "scheduler/make_plan.h"
 #include "scheduler/plan/layout.h"
+#include "scheduler/policy/registry.h"
 
 namespace ballast::scheduler {
 namespace {
@@ -269,6 +270,16 @@ TEST(Remap, PlansHoldEqualTokensOutsideAttention) {
   EXPECT_LE(std::abs(by_node[2] - by_node[3]), 1);
   const Tokens before = counts(off.micro_batches[0].homes);
   EXPECT_EQ(by_node[0] + by_node[1], before[0] + before[1]);
+  // Whatever the policy, the plan is valid (make_plan looks) and has the same work.
+  for (const Policy& policy : policies()) {
+    request.options.policy = policy.name;
+    request.options.remap = Remap::kOff;
+    const Plan without = make_plan(request);
+    for (const Remap remap : {Remap::kNode, Remap::kCluster}) {
+      request.options.remap = remap;
+      EXPECT_EQ(make_plan(request).micro_batches[0].work, without.micro_batches[0].work) << policy.name;
+    }
+  }
 }
 
 }  // namespace
