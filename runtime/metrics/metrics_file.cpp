@@ -45,6 +45,7 @@ void visit_members(Record& record, Visit&& visit) {
   visit("mfu", record.mfu);
   visit("imbalance_planned", record.imbalance_planned);
   visit("imbalance_measured", record.imbalance_measured);
+  visit("zone_fractions", record.zone_fractions);
   visit("rank_busy_seconds", record.rank_busy_seconds);
   visit("rank_tokens", record.rank_tokens);
   visit("rank_resident_bytes", record.rank_resident_bytes);

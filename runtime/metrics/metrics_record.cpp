@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 #include "runtime/metrics/meters.h"
@@ -21,6 +22,20 @@ void add_by_rank(std::vector<T>& sum, const std::vector<T>& step) {
   if (sum.size() < step.size()) sum.resize(step.size());
   for (std::size_t r = 0; r < step.size(); ++r) sum[r] += step[r];
 }
+
+/// Imbalance of steps that every rank ends together: the sum of the fullest ranks over the sum of the means.
+class StepsImbalance {
+ public:
+  void add(const std::vector<double>& load_of_rank) {
+    if (load_of_rank.empty()) return;
+    fullest_ += *std::max_element(load_of_rank.begin(), load_of_rank.end());
+    mean_ += std::accumulate(load_of_rank.begin(), load_of_rank.end(), 0.0) / static_cast<double>(load_of_rank.size());
+  }
+  std::optional<double> max_over_mean() const { return mean_ > 0 ? std::optional(fullest_ / mean_) : std::nullopt; }
+
+ private:
+  double fullest_ = 0, mean_ = 0;
+};
 
 }  // namespace
 
@@ -42,6 +57,7 @@ MetricsRecord summarize(std::span<const JudgedStep> steps) {
   out.eta_seconds = steps.back().eta_seconds;
 
   double loss_sum = 0;
+  StepsImbalance planned, measured;
   std::vector<double> seconds;
   for (const auto& [step, loss_z, grad_norm_z, eta] : steps) {
     out.interval_tokens += step.step_tokens;
@@ -60,8 +76,11 @@ MetricsRecord summarize(std::span<const JudgedStep> steps) {
       out.phases[p].seconds += step.phases[p].seconds;
     }
     out.flops += step.flops;
-    if (const auto planned = max_over_mean(step.rank_work)) {
-      out.imbalance_planned = std::max(out.imbalance_planned.value_or(0), *planned);
+    planned.add(step.rank_work);
+    measured.add(step.rank_busy_seconds);
+    if (out.zone_fractions.size() < step.zone_fractions.size()) out.zone_fractions.resize(step.zone_fractions.size());
+    for (std::size_t z = 0; z < step.zone_fractions.size(); ++z) {
+      out.zone_fractions[z] += step.zone_fractions[z] * static_cast<double>(step.step_tokens);
     }
     add_by_rank(out.rank_busy_seconds, step.rank_busy_seconds);
     add_by_rank(out.rank_tokens, step.rank_tokens);
@@ -79,7 +98,9 @@ MetricsRecord summarize(std::span<const JudgedStep> steps) {
   out.step_seconds_max = *std::max_element(seconds.begin(), seconds.end());
   if (out.interval_seconds > 0) out.tokens_per_second = static_cast<double>(out.interval_tokens) / out.interval_seconds;
   out.mfu = model_flops_utilization(out.flops, out.interval_seconds, out.peak_flops_per_second);
-  out.imbalance_measured = max_over_mean(out.rank_busy_seconds);
+  out.imbalance_planned = planned.max_over_mean();
+  out.imbalance_measured = measured.max_over_mean();
+  for (double& fraction : out.zone_fractions) fraction /= static_cast<double>(std::max<std::int64_t>(1, out.interval_tokens));
   return out;
 }
 

@@ -38,10 +38,11 @@ struct MetricsRecord {
   double peak_flops_per_second = 0;
   std::optional<double> mfu;
 
-  std::optional<double> imbalance_planned;   ///< work of the fullest rank / mean, of the worst step
-  std::optional<double> imbalance_measured;  ///< compute time of the slowest rank / mean, over the interval
-  std::vector<double> rank_busy_seconds;     ///< sum over the steps
-  std::vector<std::int64_t> rank_tokens;     ///< sum over the steps
+  /// Work as planned, compute time as measured: sum over the steps of the fullest rank's / sum of the means.
+  std::optional<double> imbalance_planned, imbalance_measured;
+  std::vector<double> zone_fractions;     ///< as in StepRecord, of all tokens of the interval; empty: unknown
+  std::vector<double> rank_busy_seconds;  ///< sum over the steps
+  std::vector<std::int64_t> rank_tokens;  ///< sum over the steps
   std::vector<std::int64_t> rank_resident_bytes;
 
   std::vector<ExpertLoad> expert_load;

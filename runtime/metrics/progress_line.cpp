@@ -35,6 +35,13 @@ std::string days_hours_minutes(double seconds) {
   return fmt::format("{}-{:02}:{:02}", minutes / 1440, minutes / 60 % 24, minutes % 60);
 }
 
+/// 62/30/8%
+std::string percentages(const std::vector<double>& fractions) {
+  std::string text;
+  for (const double fraction : fractions) text += fmt::format("{}{:.0f}", text.empty() ? "" : "/", 100 * fraction);
+  return text + "%";
+}
+
 std::string expert_balance(const MetricsRecord& record) {
   double worst = 0;
   std::int64_t num_dead = 0, num_rows = 0;
@@ -76,7 +83,12 @@ std::string progress_line(const MetricsRecord& record) {
     cell("mem", fmt::format("{:.2f}", static_cast<double>(fullest) / (1 << 30)), 8);
   }
   cell("comm", milliseconds(record.comm_seconds), 8);
-  if (record.imbalance_planned) cell("imb", fmt::format("{:.2f}", *record.imbalance_planned), 8);
+  if (record.imbalance_planned) {
+    std::string imbalance = fmt::format("{:.2f}", *record.imbalance_planned);
+    if (record.imbalance_measured) imbalance += fmt::format("/{:.2f}", *record.imbalance_measured);
+    cell("imb", imbalance, 13);
+  }
+  if (!record.zone_fractions.empty()) cell("zone", percentages(record.zone_fractions), 16);
   if (!record.expert_load.empty()) cell("moe", expert_balance(record), 15);
   cell("skip", fmt::format("{}/{}", record.skipped_nonfinite, record.skipped_spikes), 8);
   cell("ckpt", record.checkpoint_step >= 0 ? std::to_string(record.checkpoint_step) : "none", 9);

@@ -37,6 +37,8 @@ struct StepRecord {
   double flops = 0;                  ///< of the step's real tokens, all ranks, formula ballast-1
   double peak_flops_per_second = 0;  ///< sum over the ranks; on CPU their GEMM rate measured in this run; 0 = unknown
 
+  /// Tokens whose attention stays on one rank, inside a node, or crosses nodes; fractions of the step's, in this order.
+  std::vector<double> zone_fractions;
   std::vector<double> rank_work;                  ///< planned work of each rank, any unit
   std::vector<double> rank_busy_seconds;          ///< measured compute time of each rank
   std::vector<std::int64_t> rank_tokens;          ///< tokens that each rank held

@@ -48,6 +48,7 @@ std::string to_json(const RunSummary& s) {
                                        {"heldout_documents", s.heldout_documents},
                                        {"length_quantiles", s.length_quantiles},
                                        {"imbalance_mean", s.imbalance_mean},
+                                       {"zone_fractions", s.zone_fractions},
                                        {"tokens_by_rank", s.tokens_by_rank},
                                        {"pieces_by_rank", s.pieces_by_rank},
                                        {"peak_memory_bytes", s.peak_memory_bytes},
@@ -87,6 +88,10 @@ std::string to_text(const RunSummary& s) {
   for (std::size_t rank = 0; rank < s.tokens_by_rank.size(); ++rank) {
     line("    rank {}     {} sequences or parts of them, {} of the tokens", rank, s.pieces_by_rank[rank],
          percent(bar_fraction(s.tokens_by_rank[rank], all_tokens)));
+  }
+  if (s.zone_fractions.size() == 3) {
+    line("  attention    {} of the tokens on one rank, {} on rings inside a node, {} across nodes", percent(s.zone_fractions[0]),
+         percent(s.zone_fractions[1]), percent(s.zone_fractions[2]));
   }
   line("  imbalance    {:.3f} (planned work of the fullest rank / mean, averaged over the steps)", s.imbalance_mean);
   if (!s.expert_loads.empty()) {

@@ -36,6 +36,7 @@ struct RunSummary {
   std::int64_t documents = 0, empty_documents = 0, cut_documents = 0, heldout_documents = 0;
   std::vector<std::int64_t> length_quantiles;  ///< smallest, 10 %, median, 90 %, 99 %, longest; tokens
   double imbalance_mean = 1;                   ///< planned work of the fullest rank / mean, over steps
+  std::vector<double> zone_fractions;          ///< tokens whose attention is on one rank, inside a node, across nodes
   std::vector<std::int64_t> tokens_by_rank;    ///< of this process's steps
   std::vector<std::int64_t> pieces_by_rank;    ///< sequences, or parts of them, whose attention the rank computed
   // Machine

@@ -7,6 +7,7 @@
 #include <array>
 #include <chrono>
 #include <fstream>
+#include <future>
 #include <optional>
 #include <ostream>
 
@@ -145,10 +146,21 @@ class Run {
         config_.scheduler().tokens_per_step(), progress_.step);
   }
 
+  /// This step, and starts to plan the next one: planning hides behind the training of the step before.
+  Step take_step() {
+    Step step = next_step_.valid() ? next_step_.get() : trainer_.plan_step(progress_.step, progress_.consumed_samples);
+    const std::int64_t next_sample = progress_.consumed_samples + static_cast<std::int64_t>(step.sequences.size());
+    if (progress_.consumed_tokens + step.num_tokens() < config_.train().total_tokens()) {
+      next_step_ = std::async(std::launch::async,
+                              [this, next = progress_.step + 1, next_sample] { return trainer_.plan_step(next, next_sample); });
+    }
+    return step;
+  }
+
   StopRequest train_step() {
     const Clock::time_point begin = Clock::now();
     trainer_.clock().take();
-    const Step step = trainer_.plan_step(progress_.step, progress_.consumed_samples);
+    const Step step = take_step();
     const double rate = optim::learning_rate(trainer_.lr_schedule(), std::min(progress_.step, total_steps_ - 1), total_steps_);
     const StepResult result = trainer_.run(step, rate);
 
@@ -182,6 +194,7 @@ class Run {
                                   .phases = {},
                                   .flops = scheduler::training_flops(trainer_.planning().model, step.plan.lengths),
                                   .peak_flops_per_second = gemm_rate_,
+                                  .zone_fractions = {},
                                   .rank_work = {},
                                   .rank_busy_seconds = {},
                                   .rank_tokens = {},
@@ -189,6 +202,7 @@ class Run {
                                   .expert_load = result.expert_load,
                                   .skipped_nonfinite = progress_.skipped_steps,
                                   .checkpoint_step = last_durable_step_};
+    record.zone_fractions = {planned.local_fraction, planned.node_fraction, planned.cluster_fraction};
     for (const scheduler::RankLoad& rank : planned.ranks) {
       record.rank_work.push_back(rank.seconds());
       record.rank_tokens.push_back(rank.tokens);
@@ -225,6 +239,10 @@ class Run {
     tokens_ += record.step_tokens;
     flops_ += record.flops;
     imbalance_sum_ += planned.imbalance;
+    zone_tokens_.resize(record.zone_fractions.size());
+    for (std::size_t zone = 0; zone < zone_tokens_.size(); ++zone) {
+      zone_tokens_[zone] += record.zone_fractions[zone] * static_cast<double>(record.step_tokens);
+    }
     ++num_steps_;
     losses_.push_back(record.loss);
     expert_load_ = record.expert_load;
@@ -324,6 +342,7 @@ class Run {
     summary.heldout_documents = corpus.held_out.num_documents();
     summary.length_quantiles = corpus.train.length_quantiles(std::array{0.0, 0.1, 0.5, 0.9, 0.99, 1.0});
     summary.imbalance_mean = imbalance_sum_ / static_cast<double>(num_steps_);
+    for (const double tokens : zone_tokens_) summary.zone_fractions.push_back(tokens / static_cast<double>(tokens_));
     summary.tokens_by_rank = tokens_by_rank_;
     summary.pieces_by_rank = pieces_by_rank_;
     summary.peak_memory_bytes = peak_memory;
@@ -360,12 +379,13 @@ class Run {
   std::int64_t last_durable_step_ = -1;
   int num_failed_saves_ = 0;
   int num_not_finite_in_a_row_ = 0;
-  double gemm_rate_ = 0;  // of all ranks together
+  double gemm_rate_ = 0;         // of all ranks together
+  std::future<Step> next_step_;  // uses trainer_, so it ends first
   std::vector<data::Sequence> held_out_;
   // Of this process's steps, for the report.
   double seconds_ = 0, flops_ = 0, imbalance_sum_ = 0;
   std::int64_t tokens_ = 0, num_steps_ = 0;
-  std::vector<double> losses_;
+  std::vector<double> losses_, zone_tokens_;
   std::vector<metrics::ExpertLoad> expert_load_;
   std::vector<std::int64_t> tokens_by_rank_, pieces_by_rank_;
 };

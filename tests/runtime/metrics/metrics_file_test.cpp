@@ -65,6 +65,7 @@ MetricsRecord filled_record() {
     *member = count++;
   }
   r.phases = {{"forward", 0.25}, {"backward", 0.5}};
+  r.zone_fractions = {0.5, 0.375, 0.125};
   r.rank_busy_seconds = {0.1, 0.2};
   r.rank_tokens = {5, std::int64_t{1} << 60};
   r.rank_resident_bytes = {7, 8};

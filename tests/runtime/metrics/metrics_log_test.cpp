@@ -73,6 +73,8 @@ TEST(Summarize, SumsMeansAndWorstCases) {
   steps[1].step.phases = {{"forward", 3}, {"backward", 2}};
   steps[0].step.rank_work = {1, 3};
   steps[1].step.rank_work = {2, 2};
+  steps[0].step.zone_fractions = {1, 0, 0};
+  steps[1].step.zone_fractions = {0, 0.5, 0.5};
   steps[0].step.rank_busy_seconds = {1, 3};
   steps[1].step.rank_busy_seconds = {3, 1};
   steps[0].step.rank_tokens = {6, 4};
@@ -93,8 +95,9 @@ TEST(Summarize, SumsMeansAndWorstCases) {
   EXPECT_EQ(record.tokens_per_second, 5);
   EXPECT_EQ(record.comm_seconds, 0.125);
   EXPECT_EQ(record.phases, (std::vector<Phase>{{"forward", 2}, {"backward", 2}}));
-  EXPECT_EQ(record.imbalance_planned, 1.5);   // the worst step
-  EXPECT_EQ(record.imbalance_measured, 1.0);  // evened out over the interval
+  EXPECT_EQ(record.imbalance_planned, 1.25);  // (3 + 2) / (2 + 2)
+  EXPECT_EQ(record.imbalance_measured, 1.5);  // nothing evens out between steps: every step waits for its slowest rank
+  EXPECT_THAT(record.zone_fractions, ElementsAre(0.5, 0.25, 0.25));
   EXPECT_THAT(record.rank_tokens, ElementsAre(11, 9));
   EXPECT_THAT(record.expert_load.at(0).rows_E, ElementsAre(15, 25));
   EXPECT_EQ(record.expert_load.at(0).above_minimum, 5);
@@ -212,6 +215,8 @@ MetricsRecord full_record() {
   record.rank_resident_bytes = {1 << 29, 655'000'000};
   record.comm_seconds = 0.004;
   record.imbalance_planned = 1.03;
+  record.imbalance_measured = 1.05;
+  record.zone_fractions = {0.62, 0.3, 0.08};
   record.expert_load.resize(2);
   record.expert_load[0].add(std::vector<std::int64_t>{10, 10});
   record.expert_load[1].add(std::vector<std::int64_t>{20, 0});
@@ -223,7 +228,7 @@ MetricsRecord full_record() {
 TEST(ProgressLine, HoldsEveryKey) {
   EXPECT_EQ(progress_line(full_record()),
             "step=1240/20000  tok=2.54M loss=3.412 z=-0.3 gnorm=0.81 z=+0.1 lr=5.9e-04 ms=127/128   tok/s=16.1k/4.03k mfu=41.6% "
-            "mem=0.61 comm=4.0 imb=1.03 moe=2.00/1/0.0% skip=0/0 ckpt=1200 eta=0-00:40");
+            "mem=0.61 comm=4.0 imb=1.03/1.05 zone=62/30/8%    moe=2.00/1/0.0% skip=0/0 ckpt=1200 eta=0-00:40");
 }
 
 TEST(ProgressLine, CellsStayBelowEachOther) {
@@ -244,7 +249,7 @@ TEST(ProgressLine, SaysWhatIsUnknownAndLeavesOutWhatCannotBe) {
   const std::string line = progress_line(record);
   for (const char* part : {"step=0/n/a", "loss=nan", "z=n/a", "mfu=n/a", "ckpt=none", "eta=n/a"})
     EXPECT_THAT(line, HasSubstr(part));
-  for (const char* key : {"moe=", "imb=", "mem="}) EXPECT_EQ(line.find(key), std::string::npos) << line;
+  for (const char* key : {"moe=", "imb=", "zone=", "mem="}) EXPECT_EQ(line.find(key), std::string::npos) << line;
 }
 
 TEST(ProgressLine, Parses) {
@@ -254,7 +259,7 @@ TEST(ProgressLine, Parses) {
     ASSERT_NE(word.find('='), std::string::npos) << word;
     keys.push_back(word.substr(0, word.find('=')));
   }
-  EXPECT_THAT(keys, ElementsAre("step", "tok", "loss", "z", "gnorm", "z", "lr", "ms", "tok/s", "mfu", "mem", "comm", "imb", "moe",
+  EXPECT_THAT(keys, ElementsAre("step", "tok", "loss", "z", "gnorm", "z", "lr", "ms", "tok/s", "mfu", "mem", "comm", "imb", "zone", "moe",
                                 "skip", "ckpt", "eta"));
 }
 
