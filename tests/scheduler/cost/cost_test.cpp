@@ -8,6 +8,7 @@
 #include "scheduler/cost/model_shape_io.h"
 #include "scheduler/cost/rank_load.h"
 #include "scheduler/cost/seconds.h"
+#include "scheduler/cost/token_seconds.h"
 #include "scheduler/make_plan.h"
 
 namespace ballast::scheduler {
@@ -105,6 +106,23 @@ TEST(RankLoad, EveryPieceOfWorkIsCountedOnce) {
   EXPECT_EQ(tokens, 239721);
   EXPECT_NEAR(load.local_fraction + load.node_fraction + load.cluster_fraction, 1, 1e-12);
   EXPECT_GE(load.imbalance, 1);
+}
+
+TEST(TokenSeconds, PartsSumToTheWhole) {
+  ModelShape model = llama_8b();
+  for (const std::int64_t num_experts : {0, 16}) {
+    model.num_experts = num_experts;
+    model.experts_per_token = 2;
+    model.num_shared_experts = 1;
+    model.expert_intermediate_size = 24;
+    model.num_dense_layers = num_experts == 0 ? model.num_layers : 1;
+    Topology topology;
+    const TokenSeconds seconds = token_seconds(model, topology);
+    const double layers = static_cast<double>(model.num_layers), moe = static_cast<double>(model.num_moe_layers());
+    const double forward = layers * (seconds.query + seconds.key_value + seconds.output) + moe * seconds.moe_feed_forward +
+                           moe * seconds.router + (layers - moe) * seconds.dense_feed_forward + seconds.head;
+    EXPECT_NEAR(3 * forward / cost_rates(model, topology).token_seconds, 1, 1e-12);
+  }
 }
 
 TEST(ModelShape, FromMessage) {

@@ -1,0 +1,56 @@
+#pragma once
+// The links of a cluster as queues.
+#include <cstdint>
+#include <vector>
+
+#include "scheduler/sim/clock.h"
+#include "scheduler/topology/topology.h"
+
+namespace ballast::scheduler {
+
+/// Links of a cluster: each rank's link to its node and each card group, both apart for sending and receiving.
+/// A link serves one message at a time, whole, in the order of their coming. A message leaves its sender's link, is under way for
+/// the fixed seconds of a message, during which the link serves the next one, and takes its turn at the receiver's link while it
+/// still leaves the sender's. So alone it takes the fixed seconds + bytes / bandwidth of the slower link, and no link ever
+/// carries more than its bandwidth. The fabric between nodes is taken as free of contention.
+class Network {
+ public:
+  explicit Network(const Topology& topology);
+
+  int num_links() const { return static_cast<int>(free_at_.size()); }
+
+  struct Departure {
+    int link = 0;
+    Ticks begin = 0;    ///< the sender's link starts with it
+    Ticks end = 0;      ///< the sender's link is free again
+    Ticks arrival = 0;  ///< its first byte is at the receiver's link; call arrive() at that time
+  };
+  /// Takes a message at time `now`. Input: calls with growing times; src != dst.
+  /// Throws: std::invalid_argument for ranks of two nodes of which one has no card.
+  Departure depart(int src, int dst, std::int64_t bytes, Ticks now);
+
+  struct Arrival {
+    int link = 0;
+    Ticks begin = 0;  ///< the receiver's link starts with it
+    Ticks end = 0;    ///< all of it is there
+  };
+  /// Input: calls with growing times.
+  Arrival arrive(int src, int dst, std::int64_t bytes, Ticks now);
+
+  /// True if a message between these ranks passes cards.
+  bool is_between_nodes(int src, int dst) const { return topology_.node_of_rank[src] != topology_.node_of_rank[dst]; }
+
+ private:
+  int sender(int src, int dst) const;
+  int receiver(int src, int dst) const;
+  Ticks service(int link, std::int64_t bytes) const;
+
+  const Topology& topology_;
+  Ticks latency_inside_ = 0;
+  Ticks latency_between_ = 0;
+  double ticks_per_byte_inside_ = 0;
+  std::vector<double> ticks_per_byte_;  ///< by card group
+  std::vector<Ticks> free_at_;          ///< by link: ranks out, ranks in, card groups out, card groups in
+};
+
+}  // namespace ballast::scheduler

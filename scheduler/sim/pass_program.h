@@ -1,0 +1,124 @@
+#pragma once
+// One pass of one attention layer on all ranks, as what waits for what: the expansion of a micro-batch with its times and bytes.
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "scheduler/plan/expand.h"
+#include "scheduler/sim/clock.h"
+
+namespace ballast::scheduler {
+
+/// Tokens of a rank by what their linear work has to wait for.
+enum class TokenGroup : int {
+  kLate,   ///< computed elsewhere, at least some heads: waits for messages that bring outputs back
+  kReady,  ///< all attention of theirs is on this rank
+};
+inline constexpr int kNumTokenGroups = 2;
+
+/// Set of token groups, one bit each.
+using TokenGroups = std::uint8_t;
+inline constexpr TokenGroups bit(TokenGroup group) { return static_cast<TokenGroups>(1u << static_cast<int>(group)); }
+
+/// Tokens of one rank whose outputs come back from other ranks, as sorted ranges that do not touch.
+class LateTokens {
+ public:
+  LateTokens() = default;
+  /// Input: the rank's forward pass. Cost: sorts what returns.
+  explicit LateTokens(const RankAttention& forward);
+  const std::vector<Chunk>& ranges() const { return ranges_; }
+  /// Groups that the tokens of a chunk belong to.
+  TokenGroups groups(const Chunk& chunk) const;
+
+ private:
+  std::vector<Chunk> ranges_;
+};
+
+/// Between which ranks a message goes, on the way which proxies, and which exchange of either end it belongs to.
+struct ProgramMessage {
+  int src = 0;
+  int dst = 0;
+  int src_proxy = 0;  ///< src: none
+  int dst_proxy = 0;  ///< dst: none
+  int src_exchange = 0;
+  int dst_exchange = 0;
+  std::int64_t bytes = 0;
+};
+
+struct ProgramExchange {
+  Stage stage = Stage::kDispatch;
+  bool is_cluster = false;  ///< of a queue of the cluster zone
+  int queue = 0;
+  int round = 0;
+  TokenGroups needs = 0;           ///< kDispatch: groups whose projections it sends
+  TokenGroups frees_at_start = 0;  ///< kReturn: groups that get something from their own rank
+  TokenGroups frees_at_end = 0;    ///< kReturn: groups that get something from another rank
+  int num_waits = 0;               ///< exchanges and tasks that have to be done before it starts
+  int first_task = 0;              ///< tasks that wait for its end: [first_task, last_task)
+  int last_task = 0;
+  std::array<int, 2> next{-1, -1};  ///< exchanges that wait for its end
+  std::int64_t first_send = 0;      ///< into messages
+  std::int64_t last_send = 0;
+  std::int64_t first_receive = 0;  ///< into receives
+  std::int64_t last_receive = 0;
+};
+
+struct ProgramTask {
+  Ticks ticks = 0;
+  bool is_cluster = false;
+  int queue = 0;
+  int round = 0;
+  int num_waits = 0;                ///< exchanges that bring what it needs
+  std::array<int, 2> next{-1, -1};  ///< exchanges that wait for it
+  std::int64_t sequence = 0;        ///< -1: of several sequences
+};
+
+/// Ranks one after the other; indices count through all of them.
+struct PassProgram {
+  std::vector<ProgramExchange> exchanges;
+  std::vector<int> first_exchange;       ///< by rank, and one more
+  std::vector<ProgramTask> tasks;        ///< each rank's in list order
+  std::vector<int> first_task;           ///< by rank, and one more
+  std::vector<ProgramMessage> messages;  ///< by sending exchange, then dst, the ranks after src first
+  std::vector<std::int64_t> receives;    ///< messages by receiving exchange
+
+  int num_ranks() const { return static_cast<int>(first_task.size()) - 1; }
+};
+
+/// What times and bytes are made of.
+struct PassRates {
+  Pass pass = Pass::kForward;
+  double head_pair_seconds = 0;         ///< of one query on one key, one head
+  std::int64_t row_bytes = 0;           ///< of one row of a parcel
+  std::int64_t gradient_row_bytes = 0;  ///< of key and value gradients, which are sums
+  /// By sequence: tokens that are charged, over tokens that are there. Empty: 1. Bytes grow with it, pairs with its square.
+  std::vector<double> charge;
+};
+
+/// Takes the ranks' parts one by one, so that they need not exist together.
+class PassProgramBuilder {
+ public:
+  /// `slices` and `rates` must outlive the builder.
+  PassProgramBuilder(const std::vector<AttentionSlice>& slices, const PassRates& rates);
+  /// Appends the next rank. Tasks that follow each other in one round of a queue of the cluster zone become one.
+  /// Throws: std::logic_error for a task that no exchange feeds.
+  void add_rank(const RankAttention& attention, const LateTokens& late);
+  /// Joins sends and receives. Throws: std::logic_error when a rank sends what the other end does not expect, or the reverse.
+  PassProgram finish();
+
+ private:
+  double charge(int slice) const;
+  void add_exchanges(const RankAttention& attention, const LateTokens& late);
+  void add_tasks(const RankAttention& attention);
+  /// The rank's exchange of the same stage, queue and round; -1: none.
+  int find_exchange(int rank, const ProgramExchange& like) const;
+
+  const std::vector<AttentionSlice>& slices_;
+  const PassRates& rates_;
+  PassProgram program_;
+  std::vector<int> by_key_;        ///< exchanges of each rank, sorted by (stage, queue, round)
+  std::vector<int> num_expected_;  ///< by exchange: messages that its rank expects
+};
+
+}  // namespace ballast::scheduler

@@ -1,0 +1,662 @@
+#include "scheduler/sim/simulator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+#include <variant>
+
+#include "scheduler/plan/cursor.h"
+#include "scheduler/sim/event_queue.h"
+#include "scheduler/sim/network.h"
+#include "scheduler/sim/segment.h"
+#include "scheduler/sim/step_program.h"
+
+namespace ballast::scheduler {
+
+namespace {
+
+/// Messages and tasks up to which all layers are simulated: some seconds of one core.
+constexpr std::size_t kMostPartsOfAllLayers = 8'000'000;
+/// Beyond that, so many of equal layers.
+constexpr int kRepeats = 8;
+
+/// What can run on a compute stream, first things first.
+enum class ItemClass : std::uint64_t { kLateSegment, kClusterTask, kTask, kReadySegment };
+
+/// Kinds of events; those of one time happen in this order.
+enum class EventKind : std::uint64_t { kDelivered, kArrives, kComputed };
+
+/// One thing of a layer of an instance: a message, a task, or a token group. Ordered by instance, layer, index.
+constexpr int kIndexBits = 34, kLayerBits = 14;
+struct Key {
+  std::uint64_t kind = 0;
+  int instance = 0;
+  int layer = 0;
+  std::int64_t index = 0;
+
+  std::uint64_t packed() const {
+    return ((kind << 14 | static_cast<std::uint64_t>(instance)) << kLayerBits | static_cast<std::uint64_t>(layer)) << kIndexBits |
+           static_cast<std::uint64_t>(index);
+  }
+  static Key unpacked(std::uint64_t bits) {
+    const auto low = [](std::uint64_t value, int count) { return value & ((std::uint64_t{1} << count) - 1); };
+    return {bits >> (kIndexBits + kLayerBits + 14), static_cast<int>(low(bits >> (kIndexBits + kLayerBits), 14)),
+            static_cast<int>(low(bits >> kIndexBits, kLayerBits)), static_cast<std::int64_t>(low(bits, kIndexBits))};
+  }
+};
+
+/// A layer's attention in one pass, as far as it has come.
+struct LayerState {
+  const PassProgram* program = nullptr;
+  std::vector<int> exchange_waits;    ///< what has to be done before an exchange starts
+  std::vector<int> exchange_missing;  ///< messages that have not come, and its own start
+  std::vector<char> message_ends;     ///< ends that have come to its exchange
+  std::vector<char> message_at;       ///< hops done
+  std::vector<int> task_waits;
+  std::vector<int> group_waits;  ///< by rank and group: what has to be done before the segment after this layer
+  std::vector<int> next_task;    ///< by rank, if tasks run in order
+  // At the end of the segment before this layer, by rank.
+  std::vector<Ticks> entry;
+  std::vector<Ticks> barrier_idle;
+};
+
+/// Forward or backward of one micro-batch.
+struct Instance {
+  int micro_batch = 0;
+  Pass pass = Pass::kForward;
+  const MicroBatchProgram* program = nullptr;
+  LayerRuns runs;
+  std::vector<Segment> segments;
+  std::vector<LayerState> layers;
+  std::vector<int> barrier_missing;  ///< by segment: groups of ranks that have not come
+  std::vector<int> instruction;      ///< by rank; -1 before its start
+  std::vector<std::int64_t> left;    ///< by rank: exchanges, tasks and groups that are not done
+  std::vector<int> piece;            ///< by rank and group: of the segment it is in
+  struct Place {
+    int layer = 0;
+    int exchange = 0;
+  };
+  std::vector<Place> next_exchange;  ///< by rank and list
+};
+
+struct RankState {
+  std::vector<std::uint64_t> ready;  ///< heap of keys, lowest first
+  bool is_running = false;
+  bool is_marked = false;
+  std::uint64_t running = 0;
+  Ticks idle_since = 0;
+  Ticks barrier_idle = 0;
+  Ticks end = 0;
+};
+
+class Engine {
+ public:
+  Engine(const StepProgram& step, const Topology& topology, const SimulationOptions& options)
+      : step_(step),
+        topology_(topology),
+        options_(options),
+        network_(topology),
+        num_ranks_(topology.num_ranks()),
+        num_groups_(options.overlaps_linear ? kNumTokenGroups : 1),
+        num_lists_(options.overlaps_linear ? 2 : 1),
+        most_repeats_(options.most_repeats < 0 ? automatic_repeats(step) : options.most_repeats),
+        ranks_(static_cast<std::size_t>(num_ranks_)),
+        events_(network_.num_links()) {
+    for (std::size_t m = 0; m < step.micro_batches.size(); ++m) {
+      for (const Pass pass : {Pass::kForward, Pass::kBackward}) make_instance(static_cast<int>(m), pass);
+    }
+    for (const RankProgram& program : step.ranks) cursors_.emplace_back(program);
+  }
+
+  Simulation run() {
+    for (int r = 0; r < num_ranks_; ++r) advance_program(r);
+    for (;;) {
+      for (std::size_t i = 0; i < marked_.size(); ++i) {  // picks may not mark: what they start ends later, if only by an event
+        ranks_[marked_[i]].is_marked = false;
+        pick(marked_[i]);
+      }
+      marked_.clear();
+      if (events_.empty()) break;
+      now_ = events_.next_time();
+      while (!events_.empty() && events_.next_time() == now_) handle(Key::unpacked(events_.pop().id));
+    }
+    for (int r = 0; r < num_ranks_; ++r) {
+      if (!cursors_[r].is_done()) {
+        throw std::logic_error(
+            fmt::format("simulation: nothing can go on after {} seconds, and rank {} is not done", to_seconds(now_), r));
+      }
+    }
+    return result();
+  }
+
+ private:
+  // ---- set-up
+
+  static int automatic_repeats(const StepProgram& step) {
+    std::size_t num_parts = 0;
+    for (const MicroBatchProgram& program : step.micro_batches) {
+      for (int l = 0; l < static_cast<int>(program.layers.size()); ++l) {
+        for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+          num_parts += program.program(pass, l).messages.size() + program.program(pass, l).tasks.size();
+        }
+      }
+    }
+    return num_parts <= kMostPartsOfAllLayers ? 0 : kRepeats;
+  }
+
+  void make_instance(int micro_batch, Pass pass) {
+    Instance& instance = instances_.emplace_back();
+    instance.micro_batch = micro_batch;
+    instance.pass = pass;
+    instance.program = &step_.micro_batches[micro_batch];
+    std::vector<int> order(instance.program->layers.size());
+    std::iota(order.begin(), order.end(), 0);
+    if (pass == Pass::kBackward) std::reverse(order.begin(), order.end());
+    instance.runs = layer_runs(instance.program->layers, order, most_repeats_);
+    instance.segments = segments(pass, instance.runs.layers, instance.program->layers, step_.token_seconds);
+    if (instances_.size() > (1u << 14) || instance.segments.size() > (1u << kLayerBits)) {
+      throw std::invalid_argument(fmt::format("simulation: {} passes of {} layers; at most {} of {}", instances_.size(),
+                                              instance.runs.layers.size(), 1 << 14, (1 << kLayerBits) - 1));
+    }
+    instance.barrier_missing.assign(instance.segments.size(), num_ranks_ * num_groups_);
+    instance.instruction.assign(num_ranks_, -1);
+    instance.left.assign(num_ranks_, num_groups_);
+    instance.piece.assign(static_cast<std::size_t>(num_ranks_) * num_groups_, 0);
+    instance.next_exchange.resize(static_cast<std::size_t>(num_ranks_) * num_lists_);
+    for (const int layer : instance.runs.layers) make_layer(instance, instance.program->program(pass, layer));
+    for (int r = 0; r < num_ranks_; ++r) {
+      for (int list = 0; list < num_lists_; ++list) {
+        if (!instance.layers.empty())
+          instance.next_exchange[r * num_lists_ + list].exchange = instance.layers[0].program->first_exchange[r];
+      }
+    }
+  }
+
+  void make_layer(Instance& instance, const PassProgram& program) {
+    LayerState& state = instance.layers.emplace_back();
+    state.program = &program;
+    for (const ProgramExchange& exchange : program.exchanges) {
+      const int num_groups = options_.overlaps_linear ? (exchange.needs & 1) + (exchange.needs >> 1) : exchange.needs != 0;
+      state.exchange_waits.push_back(exchange.num_waits + num_groups);
+      state.exchange_missing.push_back(static_cast<int>(exchange.last_receive - exchange.first_receive) + 1);
+    }
+    for (const ProgramTask& task : program.tasks) state.task_waits.push_back(task.num_waits);
+    state.message_ends.assign(program.messages.size(), 0);
+    state.message_at.assign(program.messages.size(), 0);
+    if (options_.is_strict) state.next_task.assign(program.first_task.begin(), program.first_task.end() - 1);
+    state.entry.assign(num_ranks_, 0);
+    state.barrier_idle.assign(num_ranks_, 0);
+    state.group_waits.assign(static_cast<std::size_t>(num_ranks_) * num_groups_, num_groups_);
+    for (int r = 0; r < num_ranks_; ++r) {
+      const int num_exchanges = program.first_exchange[r + 1] - program.first_exchange[r];
+      const int num_tasks = program.first_task[r + 1] - program.first_task[r];
+      instance.left[r] += num_exchanges + num_tasks;
+      if (!options_.overlaps_linear) {
+        state.group_waits[r] += num_exchanges + num_tasks;
+        continue;
+      }
+      for (int e = program.first_exchange[r]; e < program.first_exchange[r + 1]; ++e) {
+        const ProgramExchange& exchange = program.exchanges[e];
+        for (int g = 0; g < num_groups_; ++g) {
+          state.group_waits[r * num_groups_ + g] += (exchange.frees_at_start >> g & 1) + (exchange.frees_at_end >> g & 1);
+        }
+      }
+    }
+  }
+
+  // ---- programs of ranks
+
+  void advance_program(int rank) {
+    while (const std::optional<int> next = cursors_[rank].next()) {
+      const Op& op = cursors_[rank][*next].op;
+      if (const auto* forward = std::get_if<Forward>(&op)) {
+        start_instance(2 * forward->micro_batch, rank, *next);
+      } else if (const auto* backward = std::get_if<Backward>(&op)) {
+        start_instance(2 * backward->micro_batch + 1, rank, *next);
+      } else {
+        cursors_[rank].finish(*next);  // parameter traffic is not counted
+      }
+    }
+  }
+
+  void start_instance(int i, int rank, int instruction) {
+    instances_[i].instruction[rank] = instruction;
+    for (int g = 0; g < num_groups_; ++g) advance_segment(i, 0, rank, g);
+    for (int list = 0; list < num_lists_; ++list) start_exchanges(i, rank, list);
+  }
+
+  void finish_one(int i, int rank) {
+    Instance& instance = instances_[i];
+    if (--instance.left[rank] > 0) return;
+    ranks_[rank].end = now_;
+    cursors_[rank].finish(instance.instruction[rank]);
+    advance_program(rank);
+  }
+
+  // ---- linear work
+
+  double tokens(const Instance& instance, int rank, int group) const {
+    const auto& tokens = instance.program->tokens[rank];
+    return num_groups_ == 1 ? tokens[0] + tokens[1] : tokens[group];
+  }
+  Ticks piece_ticks(const Instance& instance, const SegmentPiece& piece, int rank, int group) const {
+    return to_ticks(tokens(instance, rank, group) * piece.token_seconds);
+  }
+
+  /// Goes on with a segment: to its next kernel, to the barrier, or to its end.
+  void advance_segment(int i, int s, int rank, int group) {
+    Instance& instance = instances_[i];
+    const Segment& segment = instance.segments[s];
+    int& piece = instance.piece[rank * num_groups_ + group];
+    for (; piece < static_cast<int>(segment.pieces.size()); ++piece) {
+      if (piece == segment.barrier && instance.barrier_missing[s] > 0) {
+        if (--instance.barrier_missing[s] > 0) return;
+        for (int r = 0; r < num_ranks_; ++r) {
+          for (int g = 0; g < num_groups_; ++g) advance_segment(i, s, r, g);
+        }
+        return;
+      }
+      if (piece_ticks(instance, segment.pieces[piece], rank, group) > 0) {
+        make_ready(rank,
+                   {static_cast<std::uint64_t>(group == 0 ? ItemClass::kLateSegment : ItemClass::kReadySegment), i, s, group});
+        return;
+      }
+    }
+    piece = 0;
+    finish_segment(i, s, rank, group);
+  }
+
+  void finish_segment(int i, int s, int rank, int group) {
+    Instance& instance = instances_[i];
+    if (s == static_cast<int>(instance.layers.size())) return finish_one(i, rank);
+    LayerState& layer = instance.layers[s];
+    layer.entry[rank] = now_;
+    layer.barrier_idle[rank] = ranks_[rank].barrier_idle;
+    const PassProgram& program = *layer.program;
+    for (int e = program.first_exchange[rank]; e < program.first_exchange[rank + 1]; ++e) {
+      const ProgramExchange& exchange = program.exchanges[e];
+      if (exchange.stage != Stage::kDispatch) break;  // dispatches come first
+      if (num_groups_ == 1 ? exchange.needs != 0 : exchange.needs >> group & 1) free_exchange(i, s, e, rank);
+    }
+    // The next segment of every group: none is more than one layer ahead.
+    for (int g = 0; g < num_groups_; ++g) free_group(i, s, rank, g);
+  }
+
+  void free_group(int i, int l, int rank, int group) {
+    if (--instances_[i].layers[l].group_waits[rank * num_groups_ + group] == 0) advance_segment(i, l + 1, rank, group);
+  }
+
+  // ---- exchanges and messages
+
+  int list_of(const ProgramExchange& exchange) const { return num_lists_ == 1 || exchange.is_cluster ? 0 : 1; }
+
+  void free_exchange(int i, int l, int e, int rank) {
+    LayerState& layer = instances_[i].layers[l];
+    if (--layer.exchange_waits[e] == 0) start_exchanges(i, rank, list_of(layer.program->exchanges[e]));
+  }
+
+  /// Starts what may start, in the order of the list.
+  void start_exchanges(int i, int rank, int list) {
+    Instance& instance = instances_[i];
+    if (instance.instruction[rank] < 0) return;
+    Instance::Place& place = instance.next_exchange[rank * num_lists_ + list];
+    while (place.layer < static_cast<int>(instance.layers.size())) {
+      const LayerState& layer = instance.layers[place.layer];
+      const int e = place.exchange;
+      if (e == layer.program->first_exchange[rank + 1]) {
+        ++place.layer;
+        if (place.layer < static_cast<int>(instance.layers.size())) {
+          place.exchange = instance.layers[place.layer].program->first_exchange[rank];
+        }
+        continue;
+      }
+      const bool is_of_list = list_of(layer.program->exchanges[e]) == list;
+      if (is_of_list && layer.exchange_waits[e] > 0) return;
+      ++place.exchange;
+      if (is_of_list) start_exchange(i, place.layer, e, rank);
+    }
+  }
+
+  void start_exchange(int i, int l, int e, int rank) {
+    LayerState& layer = instances_[i].layers[l];
+    const ProgramExchange& exchange = layer.program->exchanges[e];
+    for (std::int64_t m = exchange.first_send; m < exchange.last_send; ++m) come_to_message(i, l, m);
+    for (std::int64_t k = exchange.first_receive; k < exchange.last_receive; ++k)
+      come_to_message(i, l, layer.program->receives[k]);
+    for (int g = 0; options_.overlaps_linear && g < num_groups_; ++g) {
+      if (exchange.frees_at_start >> g & 1) free_group(i, l, rank, g);
+    }
+    finish_part(i, l, e, rank);
+  }
+
+  /// A message, or the rank's own start, of an exchange.
+  void finish_part(int i, int l, int e, int rank) {
+    LayerState& layer = instances_[i].layers[l];
+    if (--layer.exchange_missing[e] > 0) return;
+    const ProgramExchange& exchange = layer.program->exchanges[e];
+    for (int t = exchange.first_task; t < exchange.last_task; ++t) {
+      if (--layer.task_waits[t] == 0) make_task_ready(i, l, t, rank);
+    }
+    for (const int next : exchange.next) {
+      if (next >= 0) free_exchange(i, l, next, rank);
+    }
+    if (!options_.overlaps_linear) {
+      free_group(i, l, rank, 0);
+    } else {
+      for (int g = 0; g < num_groups_; ++g) {
+        if (exchange.frees_at_end >> g & 1) free_group(i, l, rank, g);
+      }
+    }
+    finish_one(i, rank);
+  }
+
+  void come_to_message(int i, int l, std::int64_t m) {
+    LayerState& layer = instances_[i].layers[l];
+    if (++layer.message_ends[m] == 2) send(i, l, m);
+  }
+
+  /// The two ends of a message's next hop.
+  static std::pair<int, int> hop(const ProgramMessage& message, int at) {
+    const int way[] = {message.src, message.src_proxy, message.dst_proxy, message.dst};
+    int next = at + 1;
+    while (next < 3 && way[next] == way[at]) ++next;
+    return {way[at], way[next]};
+  }
+
+  void send(int i, int l, std::int64_t m) {
+    const LayerState& layer = instances_[i].layers[l];
+    const ProgramMessage& message = layer.program->messages[m];
+    const auto [src, dst] = hop(message, layer.message_at[m]);
+    const Network::Departure departure = network_.depart(src, dst, message.bytes, now_);
+    events_.push(departure.link, {departure.arrival, Key{static_cast<std::uint64_t>(EventKind::kArrives), i, l, m}.packed()});
+    if (options_.records_timeline) record_message(i, l, m, src, dst, true, departure.begin, departure.end);
+  }
+
+  void arrive(const Key& key) {
+    const LayerState& layer = instances_[key.instance].layers[key.layer];
+    const ProgramMessage& message = layer.program->messages[key.index];
+    const auto [src, dst] = hop(message, layer.message_at[key.index]);
+    const Network::Arrival arrival = network_.arrive(src, dst, message.bytes, now_);
+    events_.push(
+        arrival.link,
+        {arrival.end, Key{static_cast<std::uint64_t>(EventKind::kDelivered), key.instance, key.layer, key.index}.packed()});
+    if (options_.records_timeline) {
+      record_message(key.instance, key.layer, key.index, src, dst, false, arrival.begin, arrival.end);
+    }
+  }
+
+  void deliver(const Key& key) {
+    LayerState& layer = instances_[key.instance].layers[key.layer];
+    const ProgramMessage& message = layer.program->messages[key.index];
+    char& at = layer.message_at[key.index];
+    const int here = hop(message, at).second;
+    const int way[] = {message.src, message.src_proxy, message.dst_proxy, message.dst};
+    while (at < 3 && way[static_cast<int>(at)] != here) ++at;
+    while (at < 3 && way[at + 1] == here) ++at;
+    if (at < 3) return send(key.instance, key.layer, key.index);
+    finish_part(key.instance, key.layer, message.dst_exchange, message.dst);
+  }
+
+  // ---- compute streams
+
+  void make_task_ready(int i, int l, int t, int rank) {
+    const LayerState& layer = instances_[i].layers[l];
+    if (options_.is_strict && layer.next_task[rank] != t) return;
+    const bool is_cluster = layer.program->tasks[t].is_cluster;
+    make_ready(rank, {static_cast<std::uint64_t>(is_cluster ? ItemClass::kClusterTask : ItemClass::kTask), i, l, t});
+  }
+
+  void make_ready(int rank, const Key& item) {
+    RankState& state = ranks_[rank];
+    state.ready.push_back(item.packed());
+    std::push_heap(state.ready.begin(), state.ready.end(), std::greater<>());
+    if (!state.is_running && !state.is_marked) {
+      state.is_marked = true;
+      marked_.push_back(rank);
+    }
+  }
+
+  void pick(int rank) {
+    RankState& state = ranks_[rank];
+    if (state.is_running || state.ready.empty()) return;
+    std::pop_heap(state.ready.begin(), state.ready.end(), std::greater<>());
+    state.running = state.ready.back();
+    state.ready.pop_back();
+    state.is_running = true;
+    const Key item = Key::unpacked(state.running);
+    const Instance& instance = instances_[item.instance];
+    Ticks ticks = 0;
+    if (is_segment(item)) {
+      const Segment& segment = instance.segments[item.layer];
+      const int piece = instance.piece[rank * num_groups_ + static_cast<int>(item.index)];
+      ticks = piece_ticks(instance, segment.pieces[piece], rank, static_cast<int>(item.index));
+      if (piece == segment.barrier) state.barrier_idle += now_ - state.idle_since;
+    } else {
+      ticks = instance.layers[item.layer].program->tasks[item.index].ticks;
+    }
+    events_.push({now_ + ticks, Key{static_cast<std::uint64_t>(EventKind::kComputed), 0, 0, rank}.packed()});
+    if (options_.records_timeline) record_compute(rank, item, ticks);
+  }
+
+  void computed(int rank) {
+    RankState& state = ranks_[rank];
+    state.is_running = false;
+    state.idle_since = now_;
+    if (!state.is_marked) {
+      state.is_marked = true;
+      marked_.push_back(rank);
+    }
+    const Key item = Key::unpacked(state.running);
+    Instance& instance = instances_[item.instance];
+    if (is_segment(item)) {
+      ++instance.piece[rank * num_groups_ + static_cast<int>(item.index)];
+      return advance_segment(item.instance, item.layer, rank, static_cast<int>(item.index));
+    }
+    LayerState& layer = instance.layers[item.layer];
+    const int t = static_cast<int>(item.index);
+    if (options_.is_strict) {
+      const int next = ++layer.next_task[rank];
+      if (next < layer.program->first_task[rank + 1] && layer.task_waits[next] == 0) {
+        make_task_ready(item.instance, item.layer, next, rank);
+      }
+    }
+    for (const int next : layer.program->tasks[t].next) {
+      if (next >= 0) free_exchange(item.instance, item.layer, next, rank);
+    }
+    if (!options_.overlaps_linear) free_group(item.instance, item.layer, rank, 0);
+    finish_one(item.instance, rank);
+  }
+
+  static bool is_segment(const Key& item) {
+    const auto kind = static_cast<ItemClass>(item.kind);
+    return kind == ItemClass::kLateSegment || kind == ItemClass::kReadySegment;
+  }
+
+  void handle(const Key& key) {
+    switch (static_cast<EventKind>(key.kind)) {
+      case EventKind::kDelivered:
+        return deliver(key);
+      case EventKind::kArrives:
+        return arrive(key);
+      case EventKind::kComputed:
+        return computed(static_cast<int>(key.index));
+    }
+  }
+
+  // ---- records
+
+  void record_message(int i, int l, std::int64_t m, int src, int dst, bool is_sender, Ticks begin, Ticks end) {
+    const Instance& instance = instances_[i];
+    const LayerState& layer = instance.layers[l];
+    const ProgramMessage& message = layer.program->messages[m];
+    const ProgramExchange& exchange = layer.program->exchanges[message.src_exchange];
+    const bool is_nic = network_.is_between_nodes(src, dst);
+    Span span;
+    span.lane = is_nic ? (is_sender ? Lane::kNicSend : Lane::kNicReceive) : (is_sender ? Lane::kNodeSend : Lane::kNodeReceive);
+    span.work = static_cast<Work>(static_cast<int>(Work::kDispatch) + static_cast<int>(exchange.stage));
+    span.pass = instance.pass;
+    span.rank = is_sender ? src : dst;
+    span.peer = is_sender ? dst : src;
+    span.owner = is_nic ? topology_.nic_group_of_rank[span.rank] : span.rank;
+    span.micro_batch = instance.micro_batch;
+    span.layer = instance.runs.layers[l];
+    span.queue = exchange.queue;
+    span.round = exchange.round;
+    span.bytes = message.bytes;
+    span.begin_seconds = to_seconds(begin);
+    span.end_seconds = to_seconds(end);
+    spans_.push_back(span);
+  }
+
+  void record_compute(int rank, const Key& item, Ticks ticks) {
+    const Instance& instance = instances_[item.instance];
+    Span span;
+    span.pass = instance.pass;
+    span.owner = span.rank = rank;
+    span.micro_batch = instance.micro_batch;
+    if (is_segment(item)) {
+      const Segment& segment = instance.segments[item.layer];
+      span.work = segment.pieces[instance.piece[rank * num_groups_ + static_cast<int>(item.index)]].work;
+      span.layer = segment.layer;
+    } else {
+      const ProgramTask& task = instance.layers[item.layer].program->tasks[item.index];
+      span.layer = instance.runs.layers[item.layer];
+      span.queue = task.queue;
+      span.round = task.round;
+      span.sequence = task.sequence;
+    }
+    span.begin_seconds = to_seconds(now_);
+    span.end_seconds = to_seconds(now_ + ticks);
+    spans_.push_back(span);
+  }
+
+  // ---- result
+
+  Simulation result() {
+    Simulation simulation;
+    simulation.ranks.resize(num_ranks_);
+    simulation.nics.resize(topology_.nic_groups.size());
+    std::vector<Ticks> end(num_ranks_), barrier(num_ranks_), attention(num_ranks_, 0), linear(num_ranks_, 0);
+    for (int r = 0; r < num_ranks_; ++r) {
+      end[r] = ranks_[r].end;
+      barrier[r] = ranks_[r].barrier_idle;
+    }
+    for (const Instance& instance : instances_) {
+      if (instance.pass == Pass::kForward) {
+        simulation.num_simulated_layers = std::max(simulation.num_simulated_layers, static_cast<int>(instance.layers.size()));
+      }
+      for (const LayerRun& run : instance.runs.runs) {
+        if (run.num_skipped > 0) add_skipped(instance, run, end, barrier, simulation);
+      }
+      for (std::size_t s = 0; s < instance.segments.size(); ++s) {
+        const int times = instance.runs.multiplicity(static_cast<int>(s));
+        for (int r = 0; r < num_ranks_; ++r) {
+          for (int g = 0; g < num_groups_; ++g) {
+            for (const SegmentPiece& piece : instance.segments[s].pieces) linear[r] += times * piece_ticks(instance, piece, r, g);
+          }
+        }
+      }
+      for (std::size_t l = 0; l < instance.layers.size(); ++l) add_layer(instance, static_cast<int>(l), attention, simulation);
+    }
+    for (int r = 0; r < num_ranks_; ++r) {
+      RankTime& rank = simulation.ranks[r];
+      rank.attention_seconds = to_seconds(attention[r]);
+      rank.linear_seconds = to_seconds(linear[r]);
+      rank.barrier_seconds = to_seconds(barrier[r]);
+      rank.end_seconds = to_seconds(end[r]);
+      rank.exposed_seconds = to_seconds(std::max<Ticks>(0, end[r] - attention[r] - linear[r] - barrier[r]));
+      simulation.makespan_seconds = std::max(simulation.makespan_seconds, rank.end_seconds);
+    }
+    std::sort(simulation.messages.begin(), simulation.messages.end());
+    simulation.timeline.node_of_rank = topology_.node_of_rank;
+    for (const NicGroup& group : topology_.nic_groups) simulation.timeline.node_of_nic_group.push_back(group.node);
+    simulation.timeline.spans = std::move(spans_);
+    return simulation;
+  }
+
+  /// Lets the layers that a run leaves out take as long as those that were simulated. A rank whose last two took equally long
+  /// goes on like that. Another one's later half counts, but not more than that of the rank that comes last: who is faster now
+  /// will have to wait for the others.
+  void add_skipped(const Instance& instance, const LayerRun& run, std::vector<Ticks>& end, std::vector<Ticks>& barrier,
+                   Simulation& simulation) const {
+    const int last = run.first + (run.num_simulated - 1) * run.period;
+    const int times = std::max(1, (run.num_simulated - 1) / 2);
+    const LayerState& to = instance.layers[last];
+    const LayerState& from = instance.layers[last - times * run.period];
+    const Ticks latest =
+        *std::max_element(to.entry.begin(), to.entry.end()) - *std::max_element(from.entry.begin(), from.entry.end());
+    for (int r = 0; r < num_ranks_; ++r) {
+      const auto growth = [&](int position) {
+        return instance.layers[position].entry[r] - instance.layers[position - run.period].entry[r];
+      };
+      const bool is_steady = run.num_simulated > 2 && growth(last) == growth(last - run.period);
+      end[r] +=
+          is_steady ? growth(last) * run.num_skipped : std::min(latest, to.entry[r] - from.entry[r]) * run.num_skipped / times;
+      barrier[r] += (to.barrier_idle[r] - from.barrier_idle[r]) * run.num_skipped / times;
+      simulation.is_exact = simulation.is_exact && is_steady;
+    }
+  }
+
+  void add_layer(const Instance& instance, int position, std::vector<Ticks>& attention, Simulation& simulation) const {
+    const PassProgram& program = *instance.layers[position].program;
+    const int times = instance.runs.multiplicity(position);
+    for (int r = 0; r < num_ranks_; ++r) {
+      for (int t = program.first_task[r]; t < program.first_task[r + 1]; ++t) attention[r] += times * program.tasks[t].ticks;
+    }
+    for (const ProgramMessage& message : program.messages) {
+      simulation.num_messages += times;
+      simulation.message_bytes += times * message.bytes;
+      if (network_.is_between_nodes(message.src_proxy, message.dst_proxy)) {
+        simulation.nics[topology_.nic_group_of_rank[message.src_proxy]].sent += times * message.bytes;
+        simulation.nics[topology_.nic_group_of_rank[message.dst_proxy]].received += times * message.bytes;
+      }
+      if (options_.records_messages) {
+        const ProgramExchange& exchange = program.exchanges[message.src_exchange];
+        simulation.messages.push_back({instance.micro_batch, instance.pass, instance.runs.layers[position], exchange.stage,
+                                       exchange.queue, exchange.round, message.src, message.dst, message.bytes});
+      }
+    }
+  }
+
+  const StepProgram& step_;
+  const Topology& topology_;
+  const SimulationOptions& options_;
+  Network network_;
+  int num_ranks_;
+  int num_groups_;
+  int num_lists_;  ///< of exchanges, each started in its order: those of the cluster zone apart, if groups are
+  int most_repeats_;
+  std::vector<RankState> ranks_;
+  std::vector<Instance> instances_;  ///< forward and backward of each micro-batch
+  std::vector<ProgramCursor> cursors_;
+  EventQueue events_;
+  std::vector<int> marked_;  ///< ranks that may have something to pick
+  Ticks now_ = 0;
+  std::vector<Span> spans_;
+};
+
+}  // namespace
+
+struct Simulator::Step {
+  StepProgram program;
+  Topology topology;
+};
+
+Simulator::Simulator(const Plan& plan, const ModelShape& model, const Topology& topology)
+    : step_(std::make_unique<const Step>(Step{step_program(plan, model, topology), topology})) {}
+Simulator::~Simulator() = default;
+Simulator::Simulator(Simulator&&) noexcept = default;
+Simulator& Simulator::operator=(Simulator&&) noexcept = default;
+
+Simulation Simulator::run(const SimulationOptions& options) const {
+  return Engine(step_->program, step_->topology, options).run();
+}
+
+Simulation simulate(const Plan& plan, const ModelShape& model, const Topology& topology, const SimulationOptions& options) {
+  return Simulator(plan, model, topology).run(options);
+}
+
+}  // namespace ballast::scheduler

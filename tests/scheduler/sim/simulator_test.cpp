@@ -1,0 +1,330 @@
+// Timelines worked by hand, and what holds for every plan.
+#include "scheduler/sim/simulator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "scheduler/cost/rank_load.h"
+#include "scheduler/make_plan.h"
+#include "scheduler/policy/registry.h"
+#include "tests/scheduler/sim/simulated_plans.h"
+
+namespace ballast::scheduler {
+namespace {
+
+using testing::HasSubstr;
+
+/// One layer, one head; a token takes 3 s for its projections, 1 s for that of the output and nothing else, a pair of query and
+/// key 2 s; twice and 5 s backward. A row has 32 bytes.
+ModelShape slow_model() {
+  ModelShape model;
+  model.hidden_size = 8;
+  model.num_layers = 1;
+  model.num_attention_heads = 1;
+  model.num_key_value_heads = 1;
+  model.head_dim = 8;
+  model.num_dense_layers = 1;
+  return model;
+}
+
+/// A message takes 1 s + its bytes over 64 bytes/s.
+Topology slow_topology(int num_nodes, int ranks_per_node) {
+  Node node;
+  node.num_ranks = ranks_per_node;
+  node.nic_bytes_per_second = 64;
+  Topology topology = uniform_topology(num_nodes, node);
+  topology.intra_node_bytes_per_second = 64;
+  topology.message_seconds = topology.inter_node_message_seconds = 1;
+  topology.attention_flops_per_second = 16;
+  topology.linear_flops_per_second = 128;
+  return topology;
+}
+
+Plan plan_of(std::vector<std::int64_t> lengths, std::vector<AttentionWork> work, std::vector<std::vector<Chunk>> homes,
+             std::int64_t num_layers = 1) {
+  Plan plan;
+  plan.lengths = std::move(lengths);
+  MicroBatch micro_batch;
+  for (std::size_t s = 0; s < plan.lengths.size(); ++s) micro_batch.sequences.push_back(static_cast<std::int64_t>(s));
+  micro_batch.work = std::move(work);
+  micro_batch.homes = std::move(homes);
+  for (int l = 0; l < num_layers; ++l) micro_batch.kv_source_layer.push_back(l);
+  plan.ranks.assign(micro_batch.homes.size(), training_program(1));
+  plan.micro_batches.push_back(std::move(micro_batch));
+  return plan;
+}
+
+/// Four tokens on a ring of two. Rank 0 has tokens 0 and 3, rank 1 tokens 1 and 2; 3 pairs of own keys and 2 of the other's each.
+Plan ring_of_two() { return plan_of({4}, {Ring{0, {0, 1}, {2, 2}}}, {{{0, 0, 1}, {0, 3, 4}}, {{0, 1, 3}}}); }
+
+TEST(Simulator, ARingOfTwoByHand) {
+  SimulationOptions options;
+  options.records_messages = true;
+  const Simulation simulation = simulate(ring_of_two(), slow_model(), slow_topology(1, 2), options);
+  // Forward: projections to 6, own keys to 12 while the others' (128 bytes: 3 s) come, theirs to 16, output to 18. Backward:
+  // output to 22, own keys to 37, the others' to 47, their gradients to the owner at 50, projections to 62.
+  EXPECT_DOUBLE_EQ(simulation.makespan_seconds, 62);
+  for (const RankTime& rank : simulation.ranks) {
+    EXPECT_DOUBLE_EQ(rank.attention_seconds, 35);
+    EXPECT_DOUBLE_EQ(rank.linear_seconds, 24);
+    EXPECT_DOUBLE_EQ(rank.exposed_seconds, 3);
+    EXPECT_DOUBLE_EQ(rank.end_seconds, 62);
+  }
+  const auto message = [](Pass pass, Stage stage, int round, int src) {
+    return PlanMessage{0, pass, 0, stage, 0, round, src, 1 - src, 128};
+  };
+  EXPECT_THAT(simulation.messages,
+              testing::ElementsAre(message(Pass::kForward, Stage::kRotate, 1, 0), message(Pass::kForward, Stage::kRotate, 1, 1),
+                                   message(Pass::kBackward, Stage::kRotate, 1, 0), message(Pass::kBackward, Stage::kRotate, 1, 1),
+                                   message(Pass::kBackward, Stage::kRotateGradients, 2, 0),
+                                   message(Pass::kBackward, Stage::kRotateGradients, 2, 1)));
+  EXPECT_EQ(simulation.num_messages, 6);
+  EXPECT_EQ(simulation.message_bytes, 6 * 128);
+}
+
+TEST(Simulator, CardsAreUsedBetweenNodesOnly) {
+  const Simulation inside = simulate(ring_of_two(), slow_model(), slow_topology(1, 2));
+  EXPECT_EQ(inside.nics[0].sent, 0);
+  Topology topology = slow_topology(2, 1);
+  topology.intra_node_bytes_per_second = 1e12;
+  const Simulation between = simulate(ring_of_two(), slow_model(), topology);
+  EXPECT_DOUBLE_EQ(between.makespan_seconds, 62);
+  for (const NicBytes& nic : between.nics) {
+    EXPECT_EQ(nic.sent, 3 * 128);
+    EXPECT_EQ(nic.received, 3 * 128);
+  }
+}
+
+/// Two sequences of two tokens at home on rank 0. Rank 1 computes the first one's attention.
+Plan served_sequence() {
+  return plan_of({2, 2}, {TaskSet{{{0, 1, {{0, 0, 2}}}}}, Ring{1, {0}, {2}}}, {{{0, 0, 2}, {1, 0, 2}}, {}});
+}
+
+TEST(Simulator, LinearWorkOfReadyTokensRunsWhileOthersAreAway) {
+  const Simulation simulation = simulate(served_sequence(), slow_model(), slow_topology(1, 2));
+  // Rank 0 forward: projections of the first sequence to 6, of the second to 12, its attention to 18. Rank 1 has the first one's
+  // queries, keys and values (192 bytes: 4 s) at 10, is done at 16, and the output (64 bytes: 2 s) is back at 18. Output of the
+  // first to 20, of the second to 22. Backward: outputs to 26 and 30, attention of the second to 45, its projections to 57: they
+  // are not interrupted when the first one's gradients are back at 26 + 2 + 15 + 4 = 47. Projections of the first to 69.
+  EXPECT_DOUBLE_EQ(simulation.makespan_seconds, 69);
+  EXPECT_DOUBLE_EQ(simulation.ranks[0].exposed_seconds, 0);
+  EXPECT_DOUBLE_EQ(simulation.ranks[1].attention_seconds, 21);
+  EXPECT_DOUBLE_EQ(simulation.ranks[1].linear_seconds, 0);
+}
+
+TEST(Simulator, WithoutOverlapLinearWorkWaitsForEverything) {
+  SimulationOptions options;
+  options.overlaps_linear = false;
+  const Simulation simulation = simulate(served_sequence(), slow_model(), slow_topology(1, 2), options);
+  // Forward: projections to 12, attention to 18 and, on rank 1, from 16 to 22; the output is back at 24, done at 28. Backward:
+  // outputs to 36, attention to 51 and, on rank 1, from 38 to 53; gradients back at 57, projections to 81.
+  EXPECT_DOUBLE_EQ(simulation.makespan_seconds, 81);
+  EXPECT_DOUBLE_EQ(simulation.ranks[0].exposed_seconds, 6 + 6);
+}
+
+TEST(Simulator, ChargedTokensCostWhatTheirRuleComputes) {
+  Plan plan = ring_of_two();
+  plan.charged_tokens = {8};
+  const Simulation simulation = simulate(plan, slow_model(), slow_topology(1, 2));
+  EXPECT_DOUBLE_EQ(simulation.ranks[0].attention_seconds, 4 * 35);
+  EXPECT_DOUBLE_EQ(simulation.ranks[0].linear_seconds, 2 * 24);
+  EXPECT_EQ(simulation.message_bytes, 2 * 6 * 128);
+}
+
+TEST(Simulator, RanksWaitForEachOtherBeforeExperts) {
+  ModelShape model = slow_model();
+  model.num_dense_layers = 0;
+  model.num_experts = 2;
+  model.experts_per_token = 1;
+  model.expert_intermediate_size = 4;  // 1.5 s of a token, forward
+  const Plan plan = plan_of({2, 1}, {Ring{0, {0}, {2}}, Ring{1, {1}, {1}}}, {{{0, 0, 2}}, {{1, 0, 1}}});
+  const Simulation simulation = simulate(plan, model, slow_topology(1, 2));
+  // Rank 0: projections 6, attention 6, output and scores 2 * 1.25: 14.5. Rank 1: 3 + 2 + 1.25, then it waits 8.25 s.
+  EXPECT_DOUBLE_EQ(simulation.ranks[0].barrier_seconds, 0);
+  EXPECT_DOUBLE_EQ(simulation.ranks[1].barrier_seconds, 8.25);
+  EXPECT_DOUBLE_EQ(simulation.ranks[1].exposed_seconds, 0);
+  // Experts 1.5, and backward twice of 1.5, 1.25 and 3, and a pair.
+  EXPECT_DOUBLE_EQ(simulation.ranks[1].end_seconds, 14.5 + 1.5 + 2 * 5.75 + 5);
+}
+
+TEST(Simulator, WithoutMessagesTheSlowestRankIsTheStep) {
+  PlanRequest request = cluster_request("longest_first", "wikipedia_quantiles", 4, 1);
+  const Plan plan = make_plan(request);
+  const PlanLoad load = plan_load(plan, request.model, request.topology);
+  const Simulation simulation = simulate(plan, request.model, request.topology);
+  double slowest = 0;
+  for (std::size_t r = 0; r < load.ranks.size(); ++r) {
+    slowest = std::max(slowest, load.ranks[r].seconds());
+    EXPECT_NEAR(simulation.ranks[r].busy_seconds(), load.ranks[r].seconds(), 1e-9);
+    EXPECT_NEAR(simulation.ranks[r].end_seconds, load.ranks[r].seconds(), 1e-9);
+  }
+  EXPECT_NEAR(simulation.makespan_seconds, slowest, 1e-9);
+  EXPECT_EQ(simulation.num_messages, 0);
+}
+
+TEST(Simulator, EveryPolicysBusyTimeIsItsWork) {
+  for (const Policy& policy : policies()) {
+    PlanRequest request = cluster_request(policy.name, "pile", 2, 2);
+    Plan plan = make_plan(request);
+    plan.charged_tokens.clear();
+    const PlanLoad load = plan_load(plan, request.model, request.topology);
+    const Simulation simulation = simulate(plan, request.model, request.topology);
+    double work = 0, busy = 0;
+    for (std::size_t r = 0; r < load.ranks.size(); ++r) {
+      const RankTime& rank = simulation.ranks[r];
+      work += load.ranks[r].seconds();
+      busy += rank.busy_seconds();
+      EXPECT_NEAR(rank.busy_seconds() + rank.exposed_seconds + rank.barrier_seconds, rank.end_seconds, 1e-9) << policy.name;
+    }
+    EXPECT_NEAR(busy / work, 1, 1e-4) << policy.name;
+  }
+}
+
+TEST(Simulator, WhatIsSentIsReceived) {
+  for (const Policy& policy : policies()) {
+    PlanRequest request = cluster_request(policy.name, "wikipedia_quantiles", 3, 2);
+    request.model.num_layers = 3;
+    request.model.num_dense_layers = 3;
+    Plan plan = make_plan(request);
+    plan.charged_tokens.clear();
+    SimulationOptions options;
+    options.records_messages = true;
+    const Simulation simulation = simulate(plan, request.model, request.topology, options);
+
+    // The same from the expansion.
+    const std::int64_t row = request.model.head_dim * request.model.element_bytes;
+    std::int64_t num_bytes = 0;
+    std::vector<NicBytes> nics(request.topology.nic_groups.size());
+    for (const MicroBatch& micro_batch : plan.micro_batches) {
+      const AttentionExpansion expansion(micro_batch, {32, 32}, request.topology.node_of_rank);
+      for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+        for (int r = 0; r < request.topology.num_ranks(); ++r) {
+          for (const AttentionExchange& exchange : expansion.rank(r, pass).exchanges) {
+            for (const Parcel& parcel : exchange.sends) {
+              if (parcel.dst == r) continue;
+              const std::int64_t bytes = 3 * parcel.num_rows * (parcel.payload == Payload::kKeyValueGradient ? 2 * row : row);
+              num_bytes += bytes;
+              if (request.topology.node_of_rank[r] == request.topology.node_of_rank[parcel.dst]) continue;
+              nics[request.topology.nic_group_of_rank[r]].sent += bytes;
+              nics[request.topology.nic_group_of_rank[parcel.dst]].received += bytes;
+            }
+          }
+        }
+      }
+    }
+    EXPECT_EQ(simulation.message_bytes, num_bytes) << policy.name;
+    EXPECT_EQ(simulation.num_messages, static_cast<std::int64_t>(simulation.messages.size())) << policy.name;
+    for (std::size_t g = 0; g < nics.size(); ++g) {
+      EXPECT_EQ(simulation.nics[g].sent, nics[g].sent) << policy.name;
+      EXPECT_EQ(simulation.nics[g].received, nics[g].received) << policy.name;
+    }
+  }
+}
+
+/// A small step with all kinds of work, all layers recorded.
+Simulation recorded(const std::string& policy, SimulationOptions options = {}) {
+  PlanRequest request = cluster_request(policy, "pile", 2, 5);
+  request.model.num_layers = 3;
+  request.model.num_dense_layers = 3;
+  options.records_timeline = options.records_messages = true;
+  return simulate(make_plan(request), request.model, request.topology, options);
+}
+
+TEST(Simulator, TwoRunsHaveTheSameEvents) {
+  for (const Policy& policy : policies()) {
+    const Simulation one = recorded(policy.name), two = recorded(policy.name);
+    EXPECT_EQ(one.timeline.spans, two.timeline.spans) << policy.name;
+    EXPECT_EQ(one.messages, two.messages) << policy.name;
+  }
+}
+
+TEST(Simulator, NothingDoesTwoThingsAtOnce) {
+  for (const Policy& policy : policies()) {
+    Simulation simulation = recorded(policy.name);
+    std::vector<Span>& spans = simulation.timeline.spans;
+    std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) {
+      return std::tie(a.lane, a.owner, a.begin_seconds, a.end_seconds) <
+             std::tie(b.lane, b.owner, b.begin_seconds, b.end_seconds);
+    });
+    for (std::size_t i = 1; i < spans.size(); ++i) {
+      if (spans[i].lane != spans[i - 1].lane || spans[i].owner != spans[i - 1].owner) continue;
+      // The last byte of a message may wait for its sender, but the link does not.
+      if (spans[i].lane == Lane::kNodeReceive || spans[i].lane == Lane::kNicReceive) continue;
+      EXPECT_GE(spans[i].begin_seconds, spans[i - 1].end_seconds) << policy.name << ", span " << i;
+    }
+  }
+}
+
+TEST(Simulator, StrictTasksRunInTheOrderOfThePlan) {
+  SimulationOptions options;
+  options.is_strict = true;
+  bool differs = false;
+  for (const std::string policy : {"ballast", "zeppelin", "megatron_dcp"}) {
+    const Simulation strict = recorded(policy, options);
+    std::map<std::tuple<int, Pass, int>, std::pair<int, int>> last;
+    for (const Span& span : strict.timeline.spans) {
+      if (span.work != Work::kAttention || span.lane != Lane::kCompute) continue;
+      std::pair<int, int>& before = last[{span.rank, span.pass, span.layer}];
+      EXPECT_LE(before, std::pair(span.queue, span.round)) << policy;
+      before = {span.queue, span.round};
+    }
+    differs = differs || strict.makespan_seconds != recorded(policy).makespan_seconds;
+  }
+  EXPECT_TRUE(differs);
+}
+
+TEST(Simulator, FewLayersStandForAll) {
+  for (const Policy& policy : policies()) {
+    for (const std::string table : {"pile", "wikipedia_quantiles"}) {
+      for (const int num_nodes : {2, 6}) {
+        PlanRequest request = cluster_request(policy.name, table, num_nodes, 4);
+        const Simulator simulator(make_plan(request), request.model, request.topology);
+        SimulationOptions options;
+        options.most_repeats = 0;
+        const Simulation full = simulator.run(options);
+        EXPECT_TRUE(full.is_exact);
+        EXPECT_EQ(full.num_simulated_layers, 32);
+        options.most_repeats = 8;
+        const Simulation quick = simulator.run(options);
+        EXPECT_EQ(quick.num_simulated_layers, 8);
+        // Where messages go one way only, ranks drift apart for many layers.
+        const bool is_one_way = policy.name == std::string("llama_cp") || policy.name == std::string("wlb");
+        EXPECT_NEAR(quick.makespan_seconds / full.makespan_seconds, 1, quick.is_exact ? 1e-9 : is_one_way ? 0.2 : 0.02)
+            << policy.name << ", " << table << ", " << num_nodes << " nodes";
+        EXPECT_EQ(quick.message_bytes, full.message_bytes);
+        for (std::size_t r = 0; r < full.ranks.size(); ++r) {
+          EXPECT_NEAR(quick.ranks[r].busy_seconds(), full.ranks[r].busy_seconds(), 1e-9) << policy.name;
+        }
+      }
+    }
+  }
+}
+
+TEST(Simulator, RefusesWhatDoesNotFit) {
+  const auto refusal = [](const Plan& plan, const ModelShape& model, const Topology& topology) -> std::string {
+    try {
+      simulate(plan, model, topology);
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_THAT(refusal(ring_of_two(), slow_model(), slow_topology(1, 3)), HasSubstr("a plan for 2 ranks on a cluster of 3"));
+  ModelShape deep = slow_model();
+  deep.num_layers = 5;
+  EXPECT_THAT(refusal(ring_of_two(), deep, slow_topology(1, 2)), HasSubstr("sources of 1 layers, the model has 5"));
+  Topology without_cards = slow_topology(2, 1);
+  for (Node& node : without_cards.nodes) {
+    node.num_nics = 0;
+    node.nic_of_rank.clear();
+  }
+  number_ranks(without_cards);
+  EXPECT_THAT(refusal(ring_of_two(), slow_model(), without_cards), HasSubstr("has no card"));
+}
+
+}  // namespace
+}  // namespace ballast::scheduler
