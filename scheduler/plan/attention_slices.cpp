@@ -245,9 +245,9 @@ std::int64_t num_visible_pairs(const std::vector<Chunk>& queries, const std::vec
   for (const Chunk& query : queries) {
     for (const Chunk& key : keys) {
       if (query.end <= key.begin) break;
-      // Queries before the last key see a growing part of the chunk, those from it on all of it.
+      // Queries inside the chunk see a growing part of it, those behind it all of it.
       const std::int64_t first = std::max(query.begin, key.begin);
-      const std::int64_t full = std::clamp(key.end - 1, first, query.end);
+      const std::int64_t full = std::clamp(key.end, first, query.end);
       pairs += (full - first) * (first - key.begin) + (full - first) * (full - first + 1) / 2;
       pairs += (query.end - full) * (key.end - key.begin);
     }

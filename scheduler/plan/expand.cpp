@@ -31,70 +31,62 @@ bool is_key_value(Payload payload) { return payload == Payload::kKeyValue || pay
 
 }  // namespace
 
-/// Gathers the parcels of one rank and sorts them into exchanges.
+/// Gathers the parcels of one rank as exchanges.
 class AttentionExpansion::Collector {
  public:
-  Collector(const AttentionExpansion& expansion, int rank) : expansion_(expansion), rank_(rank) {}
+  Collector(const AttentionExpansion& expansion, int rank)
+      : expansion_(expansion), rank_(rank), exchange_at_(static_cast<std::size_t>(expansion.num_positions_), -1) {}
 
   void send(Stage stage, int round, const Seat& seat, Payload payload, const Chunk& chunk, int dst) {
-    sends_.push_back(entry(stage, round, seat, payload, chunk, rank_, dst));
+    exchange(stage, round, seat).sends.push_back(parcel(seat, payload, chunk, rank_, dst));
   }
   void receive(Stage stage, int round, const Seat& seat, Payload payload, const Chunk& chunk, int src) {
-    receives_.push_back(entry(stage, round, seat, payload, chunk, src, rank_));
+    exchange(stage, round, seat).receives.push_back(parcel(seat, payload, chunk, src, rank_));
   }
 
-  std::vector<AttentionExchange> exchanges() {
-    sort(sends_, [](const Parcel& parcel) { return parcel.dst; });
-    sort(receives_, [](const Parcel& parcel) { return parcel.src; });
+  std::vector<AttentionExchange> take() {
     std::vector<AttentionExchange> result;
-    auto send = sends_.begin();
-    auto receive = receives_.begin();
-    while (send != sends_.end() || receive != receives_.end()) {
-      const bool send_is_next = receive == receives_.end() || (send != sends_.end() && send->position <= receive->position);
-      const Entry& next = send_is_next ? *send : *receive;
-      const std::int64_t position = next.position;
-      AttentionExchange exchange{next.stage, next.queue, next.round, {}, {}};
-      for (; send != sends_.end() && send->position == position; ++send) exchange.sends.push_back(send->parcel);
-      for (; receive != receives_.end() && receive->position == position; ++receive) exchange.receives.push_back(receive->parcel);
-      result.push_back(std::move(exchange));
+    result.reserve(exchanges_.size());
+    for (const int i : exchange_at_) {
+      if (i < 0) continue;
+      sort(exchanges_[i].sends, [](const Parcel& parcel) { return parcel.dst; });
+      sort(exchanges_[i].receives, [](const Parcel& parcel) { return parcel.src; });
+      result.push_back(std::move(exchanges_[i]));
     }
     return result;
   }
 
  private:
-  struct Entry {
-    std::int64_t position = 0;
-    Stage stage = Stage::kDispatch;
-    int queue = 0;
-    int round = 0;
-    Parcel parcel;
-  };
-
-  Entry entry(Stage stage, int round, const Seat& seat, Payload payload, const Chunk& chunk, int src, int dst) const {
+  AttentionExchange& exchange(Stage stage, int round, const Seat& seat) {
+    const int queue = expansion_.queue(seat.slice);
+    int& at = exchange_at_[expansion_.position(stage, queue, round)];
+    if (at < 0) {
+      at = static_cast<int>(exchanges_.size());
+      exchanges_.push_back({stage, queue, round, {}, {}});
+    }
+    return exchanges_[at];
+  }
+  Parcel parcel(const Seat& seat, Payload payload, const Chunk& chunk, int src, int dst) const {
     const AttentionSlice& slice = expansion_.slices_[seat.slice];
     const int num_heads = is_key_value(payload)
                               ? 2 * (key_head_end(slice, expansion_.heads_) - key_head_begin(slice, expansion_.heads_))
                               : slice.head_end - slice.head_begin;
-    const int queue = expansion_.queue(seat.slice);
-    return {expansion_.position(stage, queue, round),
-            stage,
-            queue,
-            round,
-            {payload, seat.slice, seat.member, src, dst, chunk, (chunk.end - chunk.begin) * num_heads}};
+    return {payload, seat.slice, seat.member, src, dst, chunk, (chunk.end - chunk.begin) * num_heads};
   }
+  /// Parcels of a ring are collected in order already.
   template <typename Peer>
-  static void sort(std::vector<Entry>& entries, const Peer& peer) {
-    const auto key = [&](const Entry& entry) {
-      const Parcel& parcel = entry.parcel;
-      return std::tuple(entry.position, peer(parcel), parcel.slice, parcel.payload, parcel.member, parcel.chunk.begin);
+  static void sort(std::vector<Parcel>& parcels, const Peer& peer) {
+    const auto is_before = [&](const Parcel& a, const Parcel& b) {
+      if (peer(a) != peer(b)) return peer(a) < peer(b);
+      return std::tie(a.slice, a.payload, a.member, a.chunk.begin) < std::tie(b.slice, b.payload, b.member, b.chunk.begin);
     };
-    std::sort(entries.begin(), entries.end(), [&](const Entry& a, const Entry& b) { return key(a) < key(b); });
+    if (!std::is_sorted(parcels.begin(), parcels.end(), is_before)) std::sort(parcels.begin(), parcels.end(), is_before);
   }
 
   const AttentionExpansion& expansion_;
   int rank_;
-  std::vector<Entry> sends_;
-  std::vector<Entry> receives_;
+  std::vector<AttentionExchange> exchanges_;  ///< as they came up
+  std::vector<int> exchange_at_;              ///< by position: index into exchanges_, or -1
 };
 
 AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank)
@@ -142,6 +134,7 @@ AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts
     first_position_.push_back(next);
     next += rounds + 2;
   }
+  num_positions_ = 4 * next;
 }
 
 void AttentionExpansion::add_viewers(int first_seat) {
@@ -166,9 +159,9 @@ int AttentionExpansion::queue(int slice) const {
 
 /// Place of an exchange in the order that all ranks share. A queue has positions for its rounds, one more for the last
 /// kRotateGradients and the return, and the next queue's first kRotate goes there too, before them.
-std::int64_t AttentionExpansion::position(Stage stage, int queue, int round) const {
+int AttentionExpansion::position(Stage stage, int queue, int round) const {
   if (stage == Stage::kDispatch) return queue;
-  std::int64_t at = first_position_[queue];
+  int at = first_position_[queue];
   if (stage == Stage::kReturn) {
     at += num_rounds_[queue] + 1;
   } else if (stage == Stage::kRotate && round == 1 && queue > 0) {
@@ -176,7 +169,7 @@ std::int64_t AttentionExpansion::position(Stage stage, int queue, int round) con
   } else {
     at += round;
   }
-  return 4 * at + static_cast<std::int64_t>(stage);
+  return 4 * at + static_cast<int>(stage);
 }
 
 RankAttention AttentionExpansion::rank(int rank, Pass pass, KeyValueUse use) const {
@@ -267,7 +260,7 @@ RankAttention AttentionExpansion::rank(int rank, Pass pass, KeyValueUse use) con
   std::sort(result.tasks.begin(), result.tasks.end(), [](const BlockTask& a, const BlockTask& b) {
     return std::tie(a.queue, a.round, a.slice) < std::tie(b.queue, b.round, b.slice);
   });
-  result.exchanges = collector.exchanges();
+  result.exchanges = collector.take();
   return result;
 }
 

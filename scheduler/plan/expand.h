@@ -127,7 +127,7 @@ class AttentionExpansion {
   };
 
   void add_viewers(int first_seat);
-  std::int64_t position(Stage stage, int queue, int round) const;
+  int position(Stage stage, int queue, int round) const;
 
   HeadCounts heads_;
   std::vector<AttentionSlice> slices_;
@@ -138,6 +138,7 @@ class AttentionExpansion {
   Pieces key_pieces_;
   std::vector<int> num_rounds_;      ///< by queue: the last round of a kRotate; 0 if nothing rotates
   std::vector<int> first_position_;  ///< by queue: its round 0 in the order of exchanges
+  int num_positions_ = 0;
 };
 
 }  // namespace ballast::scheduler

@@ -25,8 +25,8 @@ struct Ring {
 
 /// Query heads [head_begin, head_end) of a sequence on one ring, usually the ranks of one node.
 /// With `num_query_blocks` above 1 the queries are cut zigzag in that many blocks and the part computes blocks
-/// [query_block_begin, query_block_end) against all keys. `shares` are keys held by each member; its queries of every block are
-/// in the same proportion.
+/// [query_block_begin, query_block_end) against all keys. `shares` are keys held by each member; the queries of the blocks
+/// together are cut zigzag in the same proportion.
 struct HeadPart {
   int head_begin = 0;
   int head_end = 0;
