@@ -11,7 +11,8 @@
 namespace ballast::launch {
 
 LoadedConfig load_config_for_any_world(const std::string& run_file, const CommandLine& line, comm::Communicator& world) {
-  const LoadedConfig loaded = load_config_on_all_ranks({.run_file = run_file, .set = line.set}, world);
+  const LoadedConfig loaded =
+      load_config_on_all_ranks({.run_file = run_file, .cluster_file = line.cluster_path, .set = line.set}, world);
   world.set_deadline(std::chrono::duration<double>(loaded.run->parallel().deadline_seconds()));
   const int ep = loaded.run->parallel().ep();
   const int fitting = std::gcd(ep, world.size());

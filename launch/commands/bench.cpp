@@ -1,4 +1,6 @@
-// ballast bench step: how fast training steps are, and where their time goes.
+// ballast bench: which benchmark; and bench step: how fast training steps are, and where their time goes.
+#include "launch/commands/bench.h"
+
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -16,12 +18,7 @@ namespace {
 constexpr int kWarmUpSteps = 3;
 constexpr int kSteps = 30;
 
-}  // namespace
-
-int run_bench(const CommandLine& line, comm::Communicator& world) {
-  if (line.arguments[0] != "step") {
-    throw UsageError(fmt::format("ballast bench: there is no benchmark \"{}\"; choose one of step", line.arguments[0]));
-  }
+int run_bench_step(const CommandLine& line, comm::Communicator& world) {
   const LoadedConfig loaded = load_config_for_any_world(line.arguments[1], line, world);
   train::Trainer trainer(*loaded.run, world);
   const train::StepBenchmark result = train::benchmark_steps(trainer, kWarmUpSteps, kSteps);
@@ -61,6 +58,31 @@ int run_bench(const CommandLine& line, comm::Communicator& world) {
                                 100 * result.phase_fraction[phase]);
   }
   return 0;
+}
+
+}  // namespace
+
+nlohmann::ordered_json cores_json(const train::CoreShare& cores) {
+  return {{"ranks_of_machine", cores.num_ranks},
+          {"threads_per_rank", cores.num_threads_per_rank},
+          {"cores", cores.num_cores},
+          {"threads_per_core", cores.threads_per_core()}};
+}
+
+std::string cores_text(const train::CoreShare& cores) {
+  return fmt::format(
+      "{} ranks x {} threads on {} cores: {:.2f} threads per core{}\n", cores.num_ranks, cores.num_threads_per_rank,
+      cores.num_cores, cores.threads_per_core(),
+      cores.threads_per_core() > 1 ? "; ranks take turns, so a step lasts longer than its fullest rank works" : "");
+}
+
+int run_bench(const CommandLine& line, comm::Communicator& world) {
+  const std::string& benchmark = line.arguments[0];
+  if (benchmark == "step") return run_bench_step(line, world);
+  if (benchmark == "policies") return run_bench_policies(line, world);
+  if (benchmark == "calibrate") return run_bench_calibrate(line, world);
+  throw UsageError(
+      fmt::format("ballast bench: there is no benchmark \"{}\"; choose one of step, policies, calibrate", benchmark));
 }
 
 }  // namespace ballast::launch

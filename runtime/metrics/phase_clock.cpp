@@ -1,5 +1,7 @@
 #include "runtime/metrics/phase_clock.h"
 
+#include <ctime>
+
 namespace ballast::metrics {
 
 const char* name(StepPhase phase) {
@@ -22,19 +24,29 @@ const char* name(StepPhase phase) {
   return "unknown";
 }
 
+double process_seconds() {
+  std::timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
 StepPhase PhaseClock::switch_to(StepPhase phase) {
   const Clock::time_point now = Clock::now();
-  seconds_[static_cast<std::size_t>(current_)] += std::chrono::duration<double>(now - since_).count();
+  const double processor_now = process_seconds();
+  const auto index = static_cast<std::size_t>(current_);
+  times_.wall[index] += std::chrono::duration<double>(now - since_).count();
+  times_.processor[index] += processor_now - processor_since_;
   since_ = now;
+  processor_since_ = processor_now;
   const StepPhase outer = current_;
   current_ = phase;
   return outer;
 }
 
-PhaseClock::Seconds PhaseClock::take() {
+PhaseClock::Times PhaseClock::take_times() {
   switch_to(current_);
-  const Seconds taken = seconds_;
-  seconds_ = {};
+  const Times taken = times_;
+  times_ = {};
   return taken;
 }
 

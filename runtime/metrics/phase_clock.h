@@ -11,10 +11,19 @@ inline constexpr std::size_t kNumPhases = 7;
 /// "attention", "experts", ...
 const char* name(StepPhase phase);
 
-/// Adds up wall time by phase. Phases nest; time belongs to the innermost one.
+/// Processor time of all threads of this process so far.
+double process_seconds();
+
+/// Adds up wall and processor time by phase. Phases nest; time belongs to the innermost one.
 class PhaseClock {
  public:
   using Seconds = std::array<double, kNumPhases>;
+
+  /// Processor time is that of all threads of the process: what the rank did, however many others wanted its cores.
+  struct Times {
+    Seconds wall{};
+    Seconds processor{};
+  };
 
   /// Time until the end of the scope belongs to `phase`.
   class Scope {
@@ -29,16 +38,19 @@ class PhaseClock {
     StepPhase outer_;
   };
 
-  /// Seconds by phase since construction or the last call.
-  Seconds take();
+  /// Times by phase since construction or the last call.
+  Times take_times();
+  /// Of these the wall time.
+  Seconds take() { return take_times().wall; }
 
  private:
   using Clock = std::chrono::steady_clock;
   StepPhase switch_to(StepPhase phase);
 
-  Seconds seconds_{};
+  Times times_{};
   StepPhase current_ = StepPhase::kOther;
   Clock::time_point since_ = Clock::now();
+  double processor_since_ = process_seconds();
 };
 
 }  // namespace ballast::metrics

@@ -1,6 +1,7 @@
 // The files in configs/: each is right as it is, and every mistake of one letter in them is met.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include "launch/config_file.h"
 #include "launch/config_text.h"
 #include "runtime/train/run_config.pb.h"
+#include "scheduler/topology/topology_io.h"
 
 namespace ballast::launch {
 namespace {
@@ -42,6 +44,15 @@ TEST(SampleConfigs, ModelsAndClustersLoad) {
     for (const auto& model : files_in("models")) {
       EXPECT_NO_THROW(load_config({.model_file = model, .cluster_file = cluster})) << model << " " << cluster;
     }
+  }
+}
+
+TEST(SampleConfigs, ResolvingAClusterDoesNotChangeIt) {
+  for (const auto& file : files_in("clusters")) {
+    schema::Cluster cluster;
+    ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(read(file), &cluster)) << file;
+    const LoadedConfig loaded = load_config({.cluster_file = file});
+    EXPECT_EQ(scheduler::topology_from(loaded.run->cluster()), scheduler::topology_from(cluster)) << file;
   }
 }
 

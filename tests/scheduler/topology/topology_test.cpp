@@ -105,6 +105,25 @@ TEST(Topology, RefusesWhatMakesNoSense) {
   EXPECT_THAT(message("uniform { num_nodes: 2000000 }"), HasSubstr("2000000 nodes"));
 }
 
+TEST(Topology, TextOfAClusterIsReadBackToTheLastBit) {
+  for (const char* text :
+       {"", "uniform { num_nodes: 2 node { num_ranks: 3 num_nics: 2 } }",
+        "uniform { num_nodes: 2 node { num_ranks: 2 num_nics: 4 } }",
+        "nodes { num_ranks: 2 num_nics: 0 } nodes { num_ranks: 4 num_nics: 4 nic_of_rank: [2, 0, 2, 0] nics_per_rank: 2 }"}) {
+    Topology topology = topology_from(parse(text));
+    topology.name = "a \"b\"";
+    topology.intra_node_bytes_per_second = 1e10 / 3;
+    topology.message_seconds = 1.0 / 7e5;
+    topology.inter_node_message_seconds = 0;
+    topology.attention_flops_per_second = 2e10 / 7;
+    topology.linear_flops_per_second = 1e11 / 9;
+    topology.memory_bytes = 123456789012345;
+    for (Node& node : topology.nodes) node.nic_bytes_per_second = 1e9 / 3;
+    number_ranks(topology);
+    EXPECT_EQ(topology_from(parse(cluster_text(topology))), topology) << text;
+  }
+}
+
 TEST(Topology, ShippedClustersParse) {
   for (const auto& [name, ranks, groups] :
        {std::tuple{"two_nodes_two_ranks", 4, 2}, std::tuple{"one_rank", 1, 0}, std::tuple{"cluster_a", 16, 8},

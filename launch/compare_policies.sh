@@ -1,0 +1,45 @@
+#!/bin/bash
+# Measures this machine, then runs one batch as real training steps under several policies, in turn.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+  cat <<'USAGE'
+Usage: launch/compare_policies.sh [--ranks N] [--policies A,B,...] [--lengths FILE] [--json] [--set path=value]... [--help]
+
+--ranks N     default 2; OMP_NUM_THREADS threads each, default 1
+--policies    default sequential,te_cp,ballast
+--lengths     one length per line, or a distribution of configs/workloads; default one document of 16384 tokens and 200 short ones
+--json        the measurements as two lines of JSON
+--set         handed to both commands: any field of configs/runs/one_long_document.textproto
+USAGE
+}
+
+ranks=2
+policies=sequential,te_cp,ballast
+lengths=configs/workloads/one_long_document.csv
+options=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --ranks) ranks=${2:?--ranks needs a number} && shift ;;
+    --policies) policies=${2:?--policies needs names} && shift ;;
+    --lengths) lengths=${2:?--lengths needs a file} && shift ;;
+    --json) options+=(--json) ;;
+    --set) options+=(--set "${2:?--set needs path=value}") && shift ;;
+    --help | -h) usage && exit 0 ;;
+    *)
+      printf "compare_policies: unknown argument '%s'\n" "$1" >&2
+      usage >&2
+      exit 2
+      ;;
+  esac
+  shift
+done
+
+run=configs/runs/one_long_document.textproto
+cluster=$(mktemp --suffix .textproto)
+trap 'rm -f "$cluster"' EXIT
+options+=(--set "cluster.uniform.node.num_ranks=$ranks")
+ballast() { launch/mpirun.sh -n "$ranks" build/cpu/ballast "$@"; }
+ballast bench calibrate "$run" "${options[@]}" --out "$cluster"
+ballast bench policies "$run" "${options[@]}" --cluster "$cluster" --policy "$policies" --lengths "$lengths"
