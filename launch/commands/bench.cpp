@@ -7,9 +7,12 @@
 #include <ostream>
 
 #include "launch/any_world_config.h"
+#include "launch/planning_input.h"
 #include "launch/runtime_commands.h"
+#include "runtime/comm/broadcast_text.h"
 #include "runtime/train/run_config.pb.h"
 #include "runtime/train/step_benchmark.h"
+#include "runtime/train/timed_step.h"
 #include "scheduler/cost/flops.h"
 
 namespace ballast::launch {
@@ -61,6 +64,18 @@ int run_bench_step(const CommandLine& line, comm::Communicator& world) {
 }
 
 }  // namespace
+
+std::vector<data::Sequence> batch_of(const CommandLine& line, std::uint64_t seed, train::Trainer& trainer) {
+  if (line.lengths_path.empty()) return trainer.plan_step(0, 0).sequences;
+  std::string text;
+  if (trainer.world().rank() == 0) {
+    const scheduler::BatchRequest request{.num_tokens = trainer.planning().options.tokens_per_step, .seed = seed};
+    text = nlohmann::json(scheduler::draw_batch(load_length_table(line.lengths_path), request)).dump();
+  }
+  const auto lengths =
+      nlohmann::json::parse(comm::broadcast_text(trainer.world(), std::move(text), 0)).get<std::vector<std::int64_t>>();
+  return train::random_sequences(lengths, trainer.planning().model.vocab_size, seed);
+}
 
 nlohmann::ordered_json cores_json(const train::CoreShare& cores) {
   return {{"ranks_of_machine", cores.num_ranks},

@@ -5,12 +5,13 @@
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
 
 #include "build_constants.h"
 #include "launch/any_world_config.h"
 #include "launch/commands/bench.h"
-#include "runtime/train/calibrate.h"
+#include "runtime/train/prediction_benchmark.h"
 #include "runtime/train/run_config.pb.h"
 #include "scheduler/topology/topology_io.h"
 
@@ -18,6 +19,8 @@ namespace ballast::launch {
 namespace {
 
 using nlohmann::ordered_json;
+
+constexpr int kPredictedBatches = 20;
 
 const char* kind(const train::MeasuredLink& link) { return link.is_between_nodes ? "between nodes" : "inside a node"; }
 const char* company(const train::MeasuredLink& link) { return link.is_alone ? "alone" : "all ranks"; }
@@ -99,6 +102,39 @@ void print_table(const train::Calibration& result, std::ostream& out) {
                      result.gemm_rate_after / 1e9, result.is_noisy ? ": noisy, calibrate again" : "");
 }
 
+ordered_json to_json(const train::PredictionBenchmark& prediction) {
+  ordered_json json;
+  json["median_relative_error"] =
+      prediction.median_relative_error ? ordered_json(*prediction.median_relative_error) : ordered_json();
+  json["batches_kept"] = prediction.num_kept();
+  for (const train::PredictedBatch& batch : prediction.batches) {
+    json["batches"].push_back({{"sequences", batch.num_sequences},
+                               {"tokens", batch.num_tokens},
+                               {"longest_tokens", batch.longest_tokens},
+                               {"predicted_seconds", batch.predicted_seconds},
+                               {"measured_seconds", batch.measured_seconds},
+                               {"relative_error", batch.relative_error()},
+                               {"gemm_flops_per_second", batch.gemm_rate},
+                               {"kept", batch.is_kept}});
+  }
+  return json;
+}
+
+void print_table(const train::PredictionBenchmark& prediction, std::ostream& out) {
+  out << fmt::format("{:>5} {:>10} {:>8} {:>8} {:>13} {:>13} {:>8}\n", "batch", "sequences", "tokens", "longest", "predicted (s)",
+                     "measured (s)", "error");
+  for (std::size_t i = 0; i < prediction.batches.size(); ++i) {
+    const train::PredictedBatch& batch = prediction.batches[i];
+    out << fmt::format("{:>5} {:>10} {:>8} {:>8} {:>13.4g} {:>13.4g} {:>+7.1f}%{}\n", i + 1, batch.num_sequences,
+                       batch.num_tokens, batch.longest_tokens, batch.predicted_seconds, batch.measured_seconds,
+                       100 * batch.relative_error(), batch.is_kept ? "" : " discarded: the GEMM rate moved");
+  }
+  out << (prediction.median_relative_error
+              ? fmt::format("median relative error of {} of {} batches: {:.1f} %\n", prediction.num_kept(),
+                            prediction.batches.size(), 100 * *prediction.median_relative_error)
+              : "no batch is kept: the GEMM rate of this machine moves\n");
+}
+
 void write_cluster(const train::Calibration& result, const std::string& model, const std::string& path) {
   std::ofstream file(path, std::ios::binary);
   file << fmt::format(
@@ -118,15 +154,29 @@ int run_bench_calibrate(const CommandLine& line, comm::Communicator& world) {
   const LoadedConfig loaded = load_config_for_any_world(line.arguments[1], line, world);
   train::Trainer trainer(*loaded.run, world);
   train::Calibration result = train::calibrate(trainer);
+  std::optional<train::PredictionBenchmark> prediction;
+  if (line.bench) {
+    // Batch i: of the run's data those from sample position on, as training takes them.
+    std::int64_t position = 0;
+    prediction = train::benchmark_prediction(trainer, result, kPredictedBatches, [&](int i) {
+      if (!line.lengths_path.empty()) return batch_of(line, loaded.run->data().seed() + static_cast<std::uint64_t>(i), trainer);
+      std::vector<data::Sequence> batch = trainer.plan_step(i, position).sequences;
+      position += static_cast<std::int64_t>(batch.size());
+      return batch;
+    });
+  }
   if (world.rank() != 0) return 0;
   if (!line.out_path.empty()) {
     result.topology.name = std::filesystem::path(line.out_path).stem().string();
     write_cluster(result, loaded.run->model().name(), line.out_path);
   }
   if (line.json) {
-    *line.output << to_json(result).dump() << "\n";
+    ordered_json json = to_json(result);
+    if (prediction) json["prediction"] = to_json(*prediction);
+    *line.output << json.dump() << "\n";
   } else {
     print_table(result, *line.output);
+    if (prediction) print_table(*prediction, *line.output);
     if (!line.out_path.empty()) *line.output << fmt::format("written: {}\n", line.out_path);
   }
   return 0;

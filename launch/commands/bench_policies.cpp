@@ -6,8 +6,6 @@
 
 #include "launch/any_world_config.h"
 #include "launch/commands/bench.h"
-#include "launch/planning_input.h"
-#include "runtime/comm/broadcast_text.h"
 #include "runtime/train/policy_benchmark.h"
 #include "runtime/train/run_config.pb.h"
 #include "scheduler/policy/registry.h"
@@ -34,25 +32,12 @@ std::vector<std::string> chosen_policies(const std::string& list) {
   return names;
 }
 
-/// Random tokens of the lengths of --lengths, else the first step of the run's data. The same on every rank.
-std::vector<data::Sequence> batch_of(const CommandLine& line, const schema::RunConfig& run, const train::Trainer& trainer,
-                                     comm::Communicator& world) {
-  if (line.lengths_path.empty()) return trainer.plan_step(0, 0).sequences;
-  const scheduler::BatchRequest request{.num_tokens = trainer.planning().options.tokens_per_step, .seed = run.data().seed()};
-  // Rank 0 reads the file: the machines of the others need not have it.
-  std::vector<std::int64_t> lengths;
-  if (world.rank() == 0) lengths = scheduler::draw_batch(load_length_table(line.lengths_path), request);
-  const std::string text = comm::broadcast_text(world, ordered_json(lengths).dump(), 0);
-  lengths = ordered_json::parse(text).get<std::vector<std::int64_t>>();
-  return train::random_sequences(lengths, trainer.planning().model.vocab_size, run.data().seed());
-}
-
 ordered_json to_json(const train::PolicyTimes& row) {
   if (!row.refusal.empty()) return {{"policy", row.policy}, {"refused", row.refusal}};
   return {{"policy", row.policy},
           {"step_seconds_median", row.step_seconds_median},
           {"step_seconds_least", row.step_seconds_least},
-          {"predicted_seconds", row.predicted_seconds ? ordered_json(*row.predicted_seconds) : ordered_json()},
+          {"predicted_seconds", row.predicted_seconds},
           {"speedup", row.speedup},
           {"imbalance_planned", row.imbalance_planned},
           {"imbalance_measured", row.imbalance_measured},
@@ -77,12 +62,11 @@ void print_table(const train::PolicyBenchmark& result, std::ostream& out) {
       out << fmt::format("{:<18}refused: {}\n", row.policy, row.refusal);
       continue;
     }
-    out << fmt::format("{:<18}{:>9.4g}{:>9.4g}{:>10}{:>9.3f}{:>9.3f}{:>9.3f}{:>9.4g}{:>9.4g}{:>9.3f}{:>9.3g}{:>10.2f}{:>10.2f}\n",
-                       row.policy, row.step_seconds_median, row.step_seconds_least,
-                       row.predicted_seconds ? fmt::format("{:.4g}", *row.predicted_seconds) : "-", row.speedup,
-                       row.imbalance_planned, row.imbalance_measured, row.processor_seconds, row.busy_seconds, row.busy_speedup,
-                       row.waiting_seconds, static_cast<double>(row.bytes_sent) / 1e6,
-                       static_cast<double>(row.attention_bytes_sent) / 1e6);
+    out << fmt::format(
+        "{:<18}{:>9.4g}{:>9.4g}{:>10.4g}{:>9.3f}{:>9.3f}{:>9.3f}{:>9.4g}{:>9.4g}{:>9.3f}{:>9.3g}{:>10.2f}{:>10.2f}\n", row.policy,
+        row.step_seconds_median, row.step_seconds_least, row.predicted_seconds, row.speedup, row.imbalance_planned,
+        row.imbalance_measured, row.processor_seconds, row.busy_seconds, row.busy_speedup, row.waiting_seconds,
+        static_cast<double>(row.bytes_sent) / 1e6, static_cast<double>(row.attention_bytes_sent) / 1e6);
   }
   out << "planned, measured: imbalance, max over mean; speedup, busy x: over the first policy, round by round; busy: processor\n"
          "time of the busiest rank outside communication\n"
@@ -97,7 +81,7 @@ int run_bench_policies(const CommandLine& line, comm::Communicator& world) {
   comm::RecordingCommunicator recorder(world);
   train::Trainer trainer(*loaded.run, recorder);
   const train::PolicyBenchmark result = train::benchmark_policies(trainer, &recorder, chosen_policies(line.policy),
-                                                                  batch_of(line, *loaded.run, trainer, world), kRounds);
+                                                                  batch_of(line, loaded.run->data().seed(), trainer), kRounds);
   if (world.rank() != 0) return 0;
   if (!line.json) {
     print_table(result, *line.output);

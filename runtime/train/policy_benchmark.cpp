@@ -6,6 +6,7 @@
 
 #include "scheduler/cost/rank_load.h"
 #include "scheduler/policy/registry.h"
+#include "scheduler/sim/simulator.h"
 
 namespace ballast::train {
 namespace {
@@ -89,6 +90,7 @@ PolicyBenchmark benchmark_policies(Trainer& trainer, comm::RecordingCommunicator
     PolicyTimes& row = result.policies[runner.row];
     const TimedStep& first = runner.rounds.front();
     row.step_seconds_median = runner.median_of([](const TimedStep& t) { return t.seconds(); });
+    row.predicted_seconds = predicted_seconds(runner.step.plan, request.model, request.topology, result.fixed_seconds);
     row.speedup = runner.median_ratio(runners.front(), [](const TimedStep& t) { return t.seconds(); });
     row.step_seconds_least = std::ranges::min(runner.rounds, {}, &TimedStep::seconds).seconds();
     row.imbalance_measured = runner.median_of([](const TimedStep& t) { return t.busy_imbalance(); });
@@ -101,6 +103,11 @@ PolicyBenchmark benchmark_policies(Trainer& trainer, comm::RecordingCommunicator
     row.loss = first.result.loss;
   }
   return result;
+}
+
+double predicted_seconds(const scheduler::Plan& plan, const scheduler::ModelShape& model, const scheduler::Topology& topology,
+                         double fixed_seconds) {
+  return scheduler::simulate(plan, model, topology, {.overlaps_linear = false}).makespan_seconds + fixed_seconds;
 }
 
 }  // namespace ballast::train

@@ -1,6 +1,5 @@
 #pragma once
 // The same batch as real training steps under several policies.
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,19 +13,19 @@ struct PolicyTimes {
   std::string policy;
   std::string refusal;  ///< why it cannot place the batch; empty: it did, and the rest is filled
   double plan_seconds = 0;
-  double step_seconds_median = 0;           ///< of the slowest rank
-  double step_seconds_least = 0;            ///< of the round that others disturbed least
-  std::optional<double> predicted_seconds;  ///< of a simulator; nothing: there is none yet
-  double speedup = 0;                       ///< time of the first policy that ran over its own, round by round
-  double imbalance_planned = 1;             ///< max over mean
-  double imbalance_measured = 1;            ///< of busy time
-  std::int64_t bytes_sent = 0;              ///< by all ranks, per step
-  std::int64_t attention_bytes_sent = 0;    ///< of it for attention
-  double processor_seconds = 0;             ///< of all ranks
-  double busy_seconds = 0;                  ///< processor time of the busiest rank outside communication
-  double busy_speedup = 0;                  ///< as speedup, of busy_seconds: what it would be if no rank ever waited for a core
-  double waiting_seconds = 0;               ///< communication that nothing overlapped, mean over ranks
-  double loss = 0;                          ///< of the first round: equal for all policies, to rounding
+  double step_seconds_median = 0;         ///< of the slowest rank
+  double step_seconds_least = 0;          ///< of the round that others disturbed least
+  double predicted_seconds = 0;           ///< simulated on the run's cluster, and the fixed part measured here
+  double speedup = 0;                     ///< time of the first policy that ran over its own, round by round
+  double imbalance_planned = 1;           ///< max over mean
+  double imbalance_measured = 1;          ///< of busy time
+  std::int64_t bytes_sent = 0;            ///< by all ranks, per step
+  std::int64_t attention_bytes_sent = 0;  ///< of it for attention
+  double processor_seconds = 0;           ///< of all ranks
+  double busy_seconds = 0;                ///< processor time of the busiest rank outside communication
+  double busy_speedup = 0;                ///< as speedup, of busy_seconds: what it would be if no rank ever waited for a core
+  double waiting_seconds = 0;             ///< communication that nothing overlapped, mean over ranks
+  double loss = 0;                        ///< of the first round: equal for all policies, to rounding
 };
 
 struct PolicyBenchmark {
@@ -48,5 +47,10 @@ struct PolicyBenchmark {
 PolicyBenchmark benchmark_policies(Trainer& trainer, comm::RecordingCommunicator* recorder,
                                    const std::vector<std::string>& policies, const std::vector<data::Sequence>& batch,
                                    int num_rounds);
+
+/// Seconds of a step by the simulator, and `fixed_seconds` of what it leaves out: optimizer, gradients, start of kernels.
+/// As the runtime does it, tokens wait for all attention of their layer, and tasks run as they become ready.
+double predicted_seconds(const scheduler::Plan& plan, const scheduler::ModelShape& model, const scheduler::Topology& topology,
+                         double fixed_seconds);
 
 }  // namespace ballast::train

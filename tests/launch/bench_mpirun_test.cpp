@@ -58,12 +58,16 @@ train {{ run_folder: "{0}/run" }}
 };
 
 TEST_F(Bench, CalibrationWritesAClusterThatLoads) {
-  const nlohmann::json answer = bench({"calibrate", path("run.textproto"), "--out", path("measured.textproto")});
+  const nlohmann::json answer = bench({"calibrate", path("run.textproto"), "--bench", "--out", path("measured.textproto")});
   EXPECT_GT(answer.at("work_fit").at("pair_seconds").get<double>(), 0);
   EXPECT_GT(answer.at("work_fit").at("token_seconds").get<double>(), 0);
   EXPECT_EQ(answer.at("links").size(), 4u);  // inside a node and between nodes, all ranks and alone
   EXPECT_FALSE(answer.at("attention_blocks").empty());
   EXPECT_TRUE(answer.at("noisy").is_boolean());
+  const nlohmann::json& prediction = answer.at("prediction");
+  EXPECT_EQ(prediction.at("batches").size(), 20u);
+  EXPECT_TRUE(prediction.contains("median_relative_error"));
+  EXPECT_GT(prediction.at("batches")[0].at("predicted_seconds").get<double>(), 0);
 
   const LoadedConfig loaded = load_config({.run_file = path("run.textproto"), .cluster_file = path("measured.textproto")});
   const scheduler::Topology topology = scheduler::topology_from(loaded.run->cluster());
@@ -99,10 +103,10 @@ TEST_F(Bench, PoliciesTrainOnTheSameBatch) {
   EXPECT_EQ(rows[1].at("policy"), "sequential");
   EXPECT_TRUE(rows[1].contains("refused"));
   for (const std::size_t i : {2, 3}) {
-    for (const char* key : {"step_seconds_median", "cpu_seconds", "busy_seconds", "speedup", "busy_speedup", "plan_seconds"}) {
+    for (const char* key :
+         {"step_seconds_median", "predicted_seconds", "cpu_seconds", "busy_seconds", "speedup", "busy_speedup", "plan_seconds"}) {
       EXPECT_GT(rows[i].at(key).get<double>(), 0) << key;
     }
-    EXPECT_TRUE(rows[i].contains("predicted_seconds"));
     EXPECT_GE(rows[i].at("exposed_communication_seconds").get<double>(), 0);
     EXPECT_GE(rows[i].at("imbalance_planned").get<double>(), 1);
     EXPECT_GE(rows[i].at("imbalance_measured").get<double>(), 1);

@@ -51,7 +51,7 @@ TEST(SampleConfigs, ResolvingAClusterDoesNotChangeIt) {
   for (const auto& file : files_in("clusters")) {
     schema::Cluster cluster;
     ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(read(file), &cluster)) << file;
-    const LoadedConfig loaded = load_config({.cluster_file = file});
+    const LoadedConfig loaded = load_config({.model_file = files_in("models").front(), .cluster_file = file});
     EXPECT_EQ(scheduler::topology_from(loaded.run->cluster()), scheduler::topology_from(cluster)) << file;
   }
 }
