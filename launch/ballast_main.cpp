@@ -32,8 +32,9 @@ int run(int argc, char** argv) {
     std::cout << invocation.text;
     return 0;
   }
-  if (!invocation.command->run) exec_runtime(invocation.command->name, argv);
-  return invocation.command->run(invocation.line);
+  const Command& command = *invocation.command;
+  if (!command.run || (command.runs_here && !command.runs_here(invocation.line))) exec_runtime(command.name, argv);
+  return command.run(invocation.line);
 }
 
 }  // namespace

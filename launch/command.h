@@ -47,6 +47,8 @@ struct Command {
   std::vector<Flag> flags;     ///< besides --help
   /// Returns the exit code. nullptr: the command needs torch and lives in ballast-runtime (runtime_main.cpp).
   int (*run)(const CommandLine&);
+  /// Whether `run` takes this line, while ballast-runtime has the others; nullptr: all.
+  bool (*runs_here)(const CommandLine&) = nullptr;
 };
 
 /// Every command in the order of the overview, those of ballast-runtime included.

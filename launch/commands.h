@@ -4,6 +4,9 @@
 
 namespace ballast::launch {
 
+/// Of `bench`, the one benchmark that needs no torch.
+bool is_bench_planner(const CommandLine& line);
+int run_bench_planner(const CommandLine& line);
 int run_config(const CommandLine& line);
 int run_data(const CommandLine& line);
 int run_plan(const CommandLine& line);

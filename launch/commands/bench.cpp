@@ -97,7 +97,7 @@ int run_bench(const CommandLine& line, comm::Communicator& world) {
   if (benchmark == "policies") return run_bench_policies(line, world);
   if (benchmark == "calibrate") return run_bench_calibrate(line, world);
   throw UsageError(
-      fmt::format("ballast bench: there is no benchmark \"{}\"; choose one of step, policies, calibrate", benchmark));
+      fmt::format("ballast bench: there is no benchmark \"{}\"; choose one of step, policies, calibrate, planner", benchmark));
 }
 
 }  // namespace ballast::launch

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "scheduler/plan/layout.h"
@@ -190,6 +191,12 @@ Placement place_distca(const PlacementRequest& request) {
   }
   if (!set.tasks.empty()) placement.work.push_back(std::move(set));
   return placement;
+}
+
+std::vector<FormedMicroBatch> form_distca(const PlacementRequest& request) {
+  PlacementRequest uncapped = request;
+  uncapped.token_cap = std::numeric_limits<std::int64_t>::max();
+  return {{{request.sequences.begin(), request.sequences.end()}, place_distca(uncapped)}};
 }
 
 }  // namespace ballast::scheduler

@@ -12,4 +12,7 @@ namespace ballast::scheduler {
 /// compute more queries than the token cap; the rule has none. Source: DistCA, arXiv 2510.18121.
 Placement place_distca(const PlacementRequest& request);
 
+/// The whole step as one micro-batch and without a cap, as published.
+std::vector<FormedMicroBatch> form_distca(const PlacementRequest& request);
+
 }  // namespace ballast::scheduler

@@ -1,0 +1,100 @@
+#include "scheduler/sim/planner_benchmark.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "scheduler/cost/rank_load.h"
+#include "scheduler/cost/seconds.h"
+#include "scheduler/plan/expand.h"
+#include "scheduler/sim/simulator.h"
+
+namespace ballast::scheduler {
+namespace {
+
+/// CPU seconds of this process.
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+/// Blocks that meet queries in a pass: the square of every ring's size; of gathered and served work the pieces.
+std::int64_t num_ring_steps(const Plan& plan) {
+  const auto square = [](const std::vector<int>& ranks) { return static_cast<std::int64_t>(ranks.size() * ranks.size()); };
+  struct Count {
+    decltype(square)& of;
+    std::int64_t operator()(const Ring& ring) const { return of(ring.ranks); }
+    std::int64_t operator()(const HeadRing& ring) const {
+      std::int64_t steps = 0;
+      for (const HeadPart& part : ring.parts) steps += of(part.ranks);
+      return steps;
+    }
+    // Every member gathers from every other one, for each sequence.
+    std::int64_t operator()(const AllGather& pack) const {
+      return of(pack.ranks) + static_cast<std::int64_t>(pack.ranks.size() * pack.sequences.size());
+    }
+    std::int64_t operator()(const HeadAllToAll& pack) const {
+      return of(pack.ranks) * static_cast<std::int64_t>(pack.sequences.size());
+    }
+    std::int64_t operator()(const TaskSet& set) const { return static_cast<std::int64_t>(set.tasks.size()); }
+  };
+  std::int64_t steps = 0;
+  for (const MicroBatch& micro_batch : plan.micro_batches) {
+    for (const AttentionWork& work : micro_batch.work) steps += std::visit(Count{square}, work);
+  }
+  return steps;
+}
+
+}  // namespace
+
+PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps) {
+  PlannerScore score;
+  const Topology& topology = request.topology;
+  const double begin = cpu_seconds();
+  Plan plan;
+  try {
+    PlanRequest planner = request;
+    planner.planner_mode = true;
+    plan = make_plan(planner);
+    const HeadCounts heads{static_cast<int>(request.model.num_attention_heads),
+                           static_cast<int>(request.model.num_key_value_heads)};
+    if (num_ring_steps(plan) <= most_ring_steps) {
+      for (const MicroBatch& micro_batch : plan.micro_batches) {
+        const AttentionExpansion expansion(micro_batch, heads, topology.node_of_rank);
+        for (const Pass pass : {Pass::kForward, Pass::kBackward}) expansion.rank(0, pass);
+      }
+    }
+  } catch (const InfeasiblePlan& refused) {
+    score.refusal = refused.what();
+    score.planning_seconds = cpu_seconds() - begin;
+    return score;
+  }
+  score.planning_seconds = cpu_seconds() - begin;
+
+  const PlanLoad load = plan_load(plan, request.model, topology);
+  score.num_micro_batches = static_cast<int>(plan.micro_batches.size());
+  score.imbalance_full = load.imbalance;
+  score.imbalance_attention = load.attention_imbalance;
+  std::int64_t most_tokens = 0;
+  for (const RankLoad& rank : load.ranks) most_tokens = std::max(most_tokens, rank.most_tokens);
+  score.tokens_max_over_budget = static_cast<double>(most_tokens) / static_cast<double>(request.options.tokens_per_rank);
+  if (const std::int64_t steps = num_ring_steps(plan); steps > most_ring_steps) {
+    score.refusal = fmt::format("not simulated: its rings have {} steps, and at most {} are", steps, most_ring_steps);
+    return score;
+  }
+
+  const CostRates rates = cost_rates(request.model, topology);
+  double work_seconds = 0;
+  for (const std::int64_t length : request.lengths) work_seconds += rates.sequence_seconds(length);
+  const double strict_bound = work_seconds / topology.num_ranks();
+  const Simulator simulator(plan, request.model, topology);
+  const Simulation overlapped = simulator.run();
+  SimulationOptions attention_only;
+  attention_only.overlaps_linear = false;
+  score.makespan_over_strict_bound = overlapped.makespan_seconds / strict_bound;
+  score.makespan_over_strict_bound_attention_overlap_only = simulator.run(attention_only).makespan_seconds / strict_bound;
+  double exposed_seconds = 0;
+  for (const RankTime& rank : overlapped.ranks) exposed_seconds += rank.exposed_seconds;
+  score.exposed_communication_fraction = exposed_seconds / topology.num_ranks() / overlapped.makespan_seconds;
+  return score;
+}
+
+}  // namespace ballast::scheduler

@@ -1,0 +1,32 @@
+#pragma once
+// How good a policy's plan of one batch is, and what it takes to make it.
+#include <cstdint>
+#include <string>
+
+#include "scheduler/make_plan.h"
+
+namespace ballast::scheduler {
+
+/// One batch of one policy. Ratios are at least 1 but for rounding.
+struct PlannerScore {
+  /// Simulated makespan, transfers hidden behind attention and behind linear work of ready tokens, over the strict bound: all
+  /// attention and linear work of the real tokens divided evenly by the ranks, no communication.
+  double makespan_over_strict_bound = 0;
+  /// The same without the overlap behind linear work.
+  double makespan_over_strict_bound_attention_overlap_only = 0;
+  double imbalance_full = 0;          ///< attention and linear work, max over mean
+  double imbalance_attention = 0;     ///< attention alone
+  double tokens_max_over_budget = 0;  ///< most tokens that a rank holds in a micro-batch, in either layout, over the budget
+  double exposed_communication_fraction = 0;  ///< of the makespan, mean over ranks: idle because a message has to come
+  int num_micro_batches = 0;
+  /// CPU time from lengths to placement, layout, homes and checked plan of all ranks, and one rank's messages and tasks.
+  double planning_seconds = 0;
+  std::string refusal;  ///< why there is no plan, or none that can be simulated; then the rest is 0 from where it stopped
+};
+
+/// Plans in planner mode and simulates.
+/// Input: request.options.tokens_per_rank is the budget. A plan whose rings have more than `most_ring_steps` steps in all is not
+/// simulated.
+PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps = 20'000'000);
+
+}  // namespace ballast::scheduler

@@ -1,0 +1,100 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "launch/commands.h"
+#include "launch/config_file.h"
+#include "tests/support/text_corpus.h"
+
+namespace ballast::launch {
+namespace {
+
+using ::testing::HasSubstr;
+
+class BenchPlanner : public ::testing::Test {
+ protected:
+  std::string grid(const std::string& text) {
+    const std::string path = (folder_.path() / "grid.textproto").string();
+    std::ofstream(path) << text;
+    return path;
+  }
+  /// A small grid of sequences of 64 tokens.
+  std::string small_grid(const std::string& policies) {
+    std::ofstream(folder_.path() / "lengths.csv") << "bin_lo_tokens,bin_hi_tokens,fraction\n64,65,1\n";
+    const std::string configs = BALLAST_SOURCE_DIR "/configs/";
+    return grid("cluster_files: \"" + configs + "clusters/two_nodes_two_ranks.textproto\"\nmodel_files: \"" + configs +
+                "models/tiny.textproto\"\nlength_files: \"lengths.csv\"\ngpus: [2, 4]\ntoken_caps: 1.0\nseeds: 2\n"
+                "tokens_per_rank: 128\n" +
+                policies);
+  }
+  void run(const std::string& path, bool json) {
+    CommandLine line;
+    line.arguments = {"planner", path};
+    line.json = json;
+    line.output = &output_;
+    line.errors = &errors_;
+    EXPECT_EQ(run_bench_planner(line), 0);
+  }
+
+  support::TemporaryFolder folder_;
+  std::ostringstream output_, errors_;
+};
+
+TEST_F(BenchPlanner, OneObjectPerPolicySizeAndSeed) {
+  run(small_grid("policies: [\"longest_first\", \"te_cp\"]\n"), true);
+  std::istringstream lines(output_.str());
+  std::vector<nlohmann::json> rows;
+  for (std::string line; std::getline(lines, line);) rows.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(rows.size(), 8u);
+  EXPECT_EQ(rows[0].at("policy"), "longest_first");
+  EXPECT_EQ(rows[0].at("cluster"), "two_nodes_two_ranks");
+  EXPECT_EQ(rows[0].at("lengths"), "lengths");
+  EXPECT_EQ(rows[0].at("gpus"), 2);
+  EXPECT_EQ(rows[1].at("seed"), 1);
+  EXPECT_EQ(rows[0].at("token_cap"), 1.0);
+  EXPECT_NEAR(rows[0].at("makespan_over_strict_bound").get<double>(), 1, 1e-6);
+  EXPECT_NEAR(rows[0].at("makespan_over_strict_bound_attention_overlap_only").get<double>(), 1, 1e-6);
+  EXPECT_NEAR(rows[0].at("imbalance_full").get<double>(), 1, 1e-9);
+  EXPECT_NEAR(rows[0].at("imbalance_attention").get<double>(), 1, 1e-9);
+  EXPECT_EQ(rows[0].at("tokens_max_over_budget"), 1.0);
+  EXPECT_EQ(rows[0].at("exposed_communication_fraction"), 0.0);
+  EXPECT_GE(rows[0].at("planning_ms").get<double>(), 0);
+  EXPECT_EQ(rows[2].at("policy"), "te_cp");
+  EXPECT_GT(rows[2].at("makespan_over_strict_bound").get<double>(), 1);
+  EXPECT_EQ(rows[4].at("gpus"), 4);
+}
+
+TEST_F(BenchPlanner, TableNamesWhatIsRefused) {
+  run(small_grid("policies: [\"ulysses\", \"ballast\"]\n"), false);
+  EXPECT_THAT(output_.str(), HasSubstr("two_nodes_two_ranks, tiny, lengths, 4 GPUs, cap 1: mean/worst of 2"));
+  EXPECT_THAT(output_.str(), HasSubstr("ballast "));
+  EXPECT_THAT(errors_.str(), HasSubstr("cell 2 of 2"));
+}
+
+TEST_F(BenchPlanner, BadGridsAreRefusedWithThePlace) {
+  const auto message = [&](const std::string& text) {
+    CommandLine line;
+    line.arguments = {"planner", grid(text)};
+    line.output = &output_;
+    line.errors = &errors_;
+    try {
+      run_bench_planner(line);
+    } catch (const std::invalid_argument& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_THAT(message("gpu: 4\n"), HasSubstr("grid.textproto:1:1"));
+  EXPECT_THAT(message("gpu: 4\n"), HasSubstr("gpus"));
+  EXPECT_THAT(message("gpus: 4\n"), HasSubstr("cluster_files: give at least one"));
+  EXPECT_THAT(message("gpus: 0\n"), HasSubstr("0 is not a number of ranks"));
+  CommandLine missing;
+  missing.arguments = {"planner", "/nowhere.textproto"};
+  EXPECT_THROW(run_bench_planner(missing), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace ballast::launch

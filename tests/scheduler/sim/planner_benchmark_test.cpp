@@ -1,0 +1,64 @@
+#include "scheduler/sim/planner_benchmark.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ballast::scheduler {
+namespace {
+
+PlanRequest request(const char* policy, std::vector<std::int64_t> lengths) {
+  PlanRequest request;
+  request.lengths = std::move(lengths);
+  request.topology = uniform_topology(2, {.num_ranks = 2, .nic_of_rank = {}, .nics_per_rank = {}});
+  request.model.vocab_size = 100;
+  request.model.hidden_size = 64;
+  request.model.num_layers = 4;
+  request.model.num_attention_heads = 4;
+  request.model.num_key_value_heads = 4;
+  request.model.head_dim = 16;
+  request.model.intermediate_size = 128;
+  request.options.policy = policy;
+  request.options.tokens_per_rank = 100;
+  return request;
+}
+
+TEST(PlannerBenchmark, EqualWholeSequencesMeetTheBound) {
+  const PlannerScore score = score_planner(request("longest_first", {100, 100, 100, 100}));
+  EXPECT_NEAR(score.makespan_over_strict_bound, 1, 1e-6);
+  EXPECT_NEAR(score.makespan_over_strict_bound_attention_overlap_only, 1, 1e-6);
+  EXPECT_NEAR(score.imbalance_full, 1, 1e-6);
+  EXPECT_EQ(score.tokens_max_over_budget, 1);
+  EXPECT_EQ(score.exposed_communication_fraction, 0);
+  EXPECT_EQ(score.num_micro_batches, 1);
+  EXPECT_EQ(score.refusal, "");
+}
+
+TEST(PlannerBenchmark, OneLongSequenceLeavesThreeRanksIdle) {
+  const PlannerScore score = score_planner(request("longest_first", {400}));
+  EXPECT_NEAR(score.makespan_over_strict_bound, 4, 1e-6);
+  EXPECT_NEAR(score.imbalance_full, 4, 1e-6);
+  EXPECT_EQ(score.tokens_max_over_budget, 4);
+}
+
+TEST(PlannerBenchmark, RingsPayForTheirMessages) {
+  const PlannerScore score = score_planner(request("te_cp", {400}));
+  EXPECT_LT(score.imbalance_full, 1.01);
+  EXPECT_GT(score.makespan_over_strict_bound, 1.01);
+  EXPECT_GT(score.exposed_communication_fraction, 0);
+  EXPECT_LE(score.makespan_over_strict_bound, score.makespan_over_strict_bound_attention_overlap_only + 1e-12);
+}
+
+TEST(PlannerBenchmark, SaysWhyThereIsNoPlanOrNoSimulation) {
+  PlanRequest capped = request("longest_first", {400});
+  capped.options.token_cap_per_rank = 110;
+  const PlannerScore refused = score_planner(capped);
+  EXPECT_THAT(refused.refusal, ::testing::HasSubstr("token_cap_per_rank 110"));
+  EXPECT_EQ(refused.makespan_over_strict_bound, 0);
+  const PlannerScore large = score_planner(request("te_cp", {400}), 15);
+  EXPECT_THAT(large.refusal, ::testing::HasSubstr("16 steps"));
+  EXPECT_LT(large.imbalance_full, 1.01);
+  EXPECT_EQ(large.makespan_over_strict_bound, 0);
+}
+
+}  // namespace
+}  // namespace ballast::scheduler
