@@ -210,28 +210,39 @@ int PassProgramBuilder::find_exchange(int rank, const ProgramExchange& like) con
 }
 
 PassProgram PassProgramBuilder::finish() {
+  std::vector<int> num_sent(program_.exchanges.size(), 0);
   for (ProgramMessage& message : program_.messages) {
     message.dst_exchange = find_exchange(message.dst, program_.exchanges[message.src_exchange]);
     if (message.dst_exchange < 0) {
       throw std::logic_error(fmt::format("simulation: rank {} sends {} bytes to rank {}, which takes no part in that exchange",
                                          message.src, message.bytes, message.dst));
     }
-    ++program_.exchanges[message.dst_exchange].last_receive;
+    ++num_sent[message.dst_exchange];
   }
-  std::int64_t next = 0;
   for (std::size_t e = 0; e < program_.exchanges.size(); ++e) {
-    ProgramExchange& exchange = program_.exchanges[e];
-    if (exchange.last_receive != num_expected_[e]) {
+    const ProgramExchange& exchange = program_.exchanges[e];
+    if (num_sent[e] != num_expected_[e]) {
       throw std::logic_error(fmt::format("simulation: exchange {} of queue {}, round {}: {} messages are expected, {} are sent",
-                                         e, exchange.queue, exchange.round, num_expected_[e], exchange.last_receive));
+                                         e, exchange.queue, exchange.round, num_expected_[e], num_sent[e]));
     }
-    exchange.first_receive = exchange.last_receive = std::exchange(next, next + exchange.last_receive);
   }
-  program_.receives.resize(program_.messages.size());
-  for (std::size_t m = 0; m < program_.messages.size(); ++m) {
-    program_.receives[program_.exchanges[program_.messages[m].dst_exchange].last_receive++] = static_cast<std::int64_t>(m);
-  }
+  index_receives(program_);
   return std::move(program_);
+}
+
+void index_receives(PassProgram& program) {
+  for (ProgramExchange& exchange : program.exchanges) exchange.last_receive = 0;
+  for (const ProgramMessage& message : program.messages) ++program.exchanges[message.dst_exchange].last_receive;
+  std::int64_t next = 0;
+  for (ProgramExchange& exchange : program.exchanges) {
+    exchange.first_receive = next;
+    next += exchange.last_receive;
+    exchange.last_receive = exchange.first_receive;
+  }
+  program.receives.resize(program.messages.size());
+  for (std::size_t m = 0; m < program.messages.size(); ++m) {
+    program.receives[program.exchanges[program.messages[m].dst_exchange].last_receive++] = static_cast<std::int64_t>(m);
+  }
 }
 
 }  // namespace ballast::scheduler

@@ -35,7 +35,7 @@ class LateTokens {
   std::vector<Chunk> ranges_;
 };
 
-/// Between which ranks a message goes, on the way which proxies, and which exchange of either end it belongs to.
+/// Between which ranks a message goes, over which proxies, and which exchange of either end it belongs to.
 struct ProgramMessage {
   int src = 0;
   int dst = 0;
@@ -85,6 +85,9 @@ struct PassProgram {
 
   int num_ranks() const { return static_cast<int>(first_task.size()) - 1; }
 };
+
+/// Fills `receives`, and the place of each exchange's in it, from the messages.
+void index_receives(PassProgram& program);
 
 /// What times and bytes are made of.
 struct PassRates {

@@ -570,7 +570,7 @@ class Engine {
       rank.exposed_seconds = to_seconds(std::max<Ticks>(0, end[r] - attention[r] - linear[r] - barrier[r]));
       simulation.makespan_seconds = std::max(simulation.makespan_seconds, rank.end_seconds);
     }
-    std::sort(simulation.messages.begin(), simulation.messages.end());
+    join_parts(simulation.messages);
     simulation.timeline.node_of_rank = topology_.node_of_rank;
     for (const NicGroup& group : topology_.nic_groups) simulation.timeline.node_of_nic_group.push_back(group.node);
     simulation.timeline.spans = std::move(spans_);
@@ -598,6 +598,22 @@ class Engine {
       barrier[r] += (to.barrier_idle[r] - from.barrier_idle[r]) * run.num_skipped / times;
       simulation.is_exact = simulation.is_exact && is_steady;
     }
+  }
+
+  /// Sorts messages and makes one of the parts of a routed one.
+  static void join_parts(std::vector<PlanMessage>& messages) {
+    std::sort(messages.begin(), messages.end());
+    std::size_t kept = 0;
+    for (const PlanMessage& message : messages) {
+      PlanMessage like = message;
+      if (kept > 0) like.bytes = messages[kept - 1].bytes;
+      if (kept > 0 && messages[kept - 1] == like) {
+        messages[kept - 1].bytes += message.bytes;
+      } else {
+        messages[kept++] = message;
+      }
+    }
+    messages.resize(kept);
   }
 
   void add_layer(const Instance& instance, int position, std::vector<Ticks>& attention, Simulation& simulation) const {

@@ -41,7 +41,7 @@ struct NicBytes {
   std::int64_t received = 0;
 };
 
-/// A message of the plan. A run of the plan sends the same ones.
+/// A message of the plan from its source to its destination, whichever way it takes. A run of the plan sends the same ones.
 struct PlanMessage {
   int micro_batch = 0;
   Pass pass = Pass::kForward;
@@ -59,7 +59,7 @@ struct Simulation {
   double makespan_seconds = 0;
   std::vector<RankTime> ranks;
   std::vector<NicBytes> nics;      ///< by index into Topology::nic_groups
-  std::int64_t num_messages = 0;   ///< all layers
+  std::int64_t num_messages = 0;   ///< all layers; parts and slices of routed ones apart
   std::int64_t message_bytes = 0;  ///< all layers, each message once
   /// No layer was left out, or the last two of those that stand for the rest took equally long on every rank.
   bool is_exact = true;

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "scheduler/cost/seconds.h"
+#include "scheduler/sim/routed_program.h"
 
 namespace ballast::scheduler {
 
@@ -44,7 +45,7 @@ std::array<double, kNumTokenGroups> group_tokens(const std::vector<Chunk>& home,
 }
 
 MicroBatchProgram micro_batch_program(const MicroBatch& micro_batch, const ModelShape& model, const Topology& topology,
-                                      const CostRates& rates, const std::vector<double>& charge) {
+                                      const CostRates& rates, const std::vector<double>& charge, bool is_routed) {
   MicroBatchProgram result;
   result.layers = layer_kinds(micro_batch, model);
   const AttentionExpansion expansion(micro_batch,
@@ -66,7 +67,9 @@ MicroBatchProgram micro_batch_program(const MicroBatch& micro_batch, const Model
       if (!(use == KeyValueUse::kOwn ? has_own : has_foreign)) continue;
       PassProgramBuilder builder(expansion.slices(), pass_rate);
       for (int r = 0; r < topology.num_ranks(); ++r) builder.add_rank(expansion.rank(r, pass, use), late[r]);
-      result.passes[static_cast<int>(pass)][static_cast<int>(use)] = builder.finish();
+      std::optional<PassProgram>& program = result.passes[static_cast<int>(pass)][static_cast<int>(use)];
+      program = builder.finish();
+      if (is_routed) route_messages(*program, topology);
     }
   }
   return result;
@@ -88,7 +91,7 @@ StepProgram step_program(const Plan& plan, const ModelShape& model, const Topolo
   const CostRates rates = cost_rates(model, topology);
   const std::vector<double> charge = charges(plan);
   for (const MicroBatch& micro_batch : plan.micro_batches) {
-    step.micro_batches.push_back(micro_batch_program(micro_batch, model, topology, rates, charge));
+    step.micro_batches.push_back(micro_batch_program(micro_batch, model, topology, rates, charge, plan.is_routed));
   }
   return step;
 }

@@ -225,6 +225,37 @@ TEST(Simulator, WhatIsSentIsReceived) {
   }
 }
 
+TEST(Simulator, RoutingSpreadsTheSameBytesOverTheCards) {
+  for (const Policy& policy : policies()) {
+    PlanRequest request = cluster_request(policy.name, "prolong64k", 3, 2);
+    request.model.num_layers = 2;
+    request.model.num_dense_layers = 2;
+    Plan plan = make_plan(request);
+    SimulationOptions options;
+    options.records_messages = true;
+    plan.is_routed = false;
+    const Simulation direct = simulate(plan, request.model, request.topology, options);
+    plan.is_routed = true;
+    const Simulation routed = simulate(plan, request.model, request.topology, options);
+    EXPECT_EQ(direct.messages, routed.messages) << policy.name;
+    EXPECT_EQ(direct.message_bytes, routed.message_bytes) << policy.name;
+    std::int64_t direct_bytes = 0, routed_bytes = 0, most_direct = 0, most_routed = 0;
+    for (std::size_t g = 0; g < direct.nics.size(); ++g) {
+      direct_bytes += direct.nics[g].sent;
+      routed_bytes += routed.nics[g].sent;
+      most_direct = std::max(most_direct, direct.nics[g].sent);
+      most_routed = std::max(most_routed, routed.nics[g].sent);
+    }
+    EXPECT_EQ(direct_bytes, routed_bytes) << policy.name;
+    EXPECT_LE(most_routed, most_direct) << policy.name;
+    if (policy.name != std::string("te_cp")) continue;
+    // A ring over the nodes leaves each node through one card of four.
+    EXPECT_GE(routed.num_messages, direct.num_messages);
+    EXPECT_NEAR(static_cast<double>(most_direct) / static_cast<double>(most_routed), 4, 0.1);
+    EXPECT_LT(routed.makespan_seconds, 0.5 * direct.makespan_seconds);
+  }
+}
+
 /// A small step with all kinds of work, all layers recorded.
 Simulation recorded(const std::string& policy, SimulationOptions options = {}) {
   PlanRequest request = cluster_request(policy, "pile", 2, 5);
@@ -293,7 +324,10 @@ TEST(Simulator, FewLayersStandForAll) {
         EXPECT_EQ(quick.num_simulated_layers, 8);
         // Where messages go one way only, ranks drift apart for many layers.
         const bool is_one_way = policy.name == std::string("llama_cp") || policy.name == std::string("wlb");
-        EXPECT_NEAR(quick.makespan_seconds / full.makespan_seconds, 1, quick.is_exact ? 1e-9 : is_one_way ? 0.2 : 0.02)
+        EXPECT_NEAR(quick.makespan_seconds / full.makespan_seconds, 1,
+                    quick.is_exact ? 1e-9
+                    : is_one_way   ? 0.2
+                                   : 0.02)
             << policy.name << ", " << table << ", " << num_nodes << " nodes";
         EXPECT_EQ(quick.message_bytes, full.message_bytes);
         for (std::size_t r = 0; r < full.ranks.size(); ++r) {
