@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
@@ -74,7 +75,7 @@ struct Instance {
   std::vector<int> barrier_missing;  ///< by segment: groups of ranks that have not come
   std::vector<int> instruction;      ///< by rank; -1 before its start
   std::vector<std::int64_t> left;    ///< by rank: exchanges, tasks and groups that are not done
-  std::vector<int> piece;            ///< by rank and group: of the segment it is in
+  std::vector<int> kernel;           ///< by rank and group: of the segment it is in
   struct Place {
     int layer = 0;
     int exchange = 0;
@@ -164,7 +165,7 @@ class Engine {
     instance.barrier_missing.assign(instance.segments.size(), num_ranks_ * num_groups_);
     instance.instruction.assign(num_ranks_, -1);
     instance.left.assign(num_ranks_, num_groups_);
-    instance.piece.assign(static_cast<std::size_t>(num_ranks_) * num_groups_, 0);
+    instance.kernel.assign(static_cast<std::size_t>(num_ranks_) * num_groups_, 0);
     instance.next_exchange.resize(static_cast<std::size_t>(num_ranks_) * num_lists_);
     for (const int layer : instance.runs.layers) make_layer(instance, instance.program->program(pass, layer));
     for (int r = 0; r < num_ranks_; ++r) {
@@ -187,7 +188,7 @@ class Engine {
     state.message_ends.assign(program.messages.size(), 0);
     state.message_at.assign(program.messages.size(), 0);
     if (options_.is_strict) state.next_task.assign(program.first_task.begin(), program.first_task.end() - 1);
-    state.entry.assign(num_ranks_, 0);
+    state.entry.assign(num_ranks_, -1);
     state.barrier_idle.assign(num_ranks_, 0);
     state.group_waits.assign(static_cast<std::size_t>(num_ranks_) * num_groups_, num_groups_);
     for (int r = 0; r < num_ranks_; ++r) {
@@ -242,30 +243,43 @@ class Engine {
     const auto& tokens = instance.program->tokens[rank];
     return num_groups_ == 1 ? tokens[0] + tokens[1] : tokens[group];
   }
+  /// Kernels in which a group's tokens go through each piece of a segment.
+  int num_kernels(const Instance& instance, int rank, int group) const {
+    if (!options_.overlaps_linear || options_.tokens_per_kernel <= 0) return 1;
+    const double kernels = tokens(instance, rank, group) / static_cast<double>(options_.tokens_per_kernel);
+    return kernels <= 1 ? 1 : static_cast<int>(std::ceil(kernels));
+  }
   Ticks piece_ticks(const Instance& instance, const SegmentPiece& piece, int rank, int group) const {
     return to_ticks(tokens(instance, rank, group) * piece.token_seconds);
+  }
+  Ticks kernel_ticks(const Instance& instance, const Segment& segment, int kernel, int rank, int group) const {
+    const int count = num_kernels(instance, rank, group);
+    const Ticks ticks = piece_ticks(instance, segment.pieces[kernel / count], rank, group);
+    const int k = kernel % count;
+    return ticks * (k + 1) / count - ticks * k / count;
   }
 
   /// Goes on with a segment: to its next kernel, to the barrier, or to its end.
   void advance_segment(int i, int s, int rank, int group) {
     Instance& instance = instances_[i];
     const Segment& segment = instance.segments[s];
-    int& piece = instance.piece[rank * num_groups_ + group];
-    for (; piece < static_cast<int>(segment.pieces.size()); ++piece) {
-      if (piece == segment.barrier && instance.barrier_missing[s] > 0) {
+    int& kernel = instance.kernel[rank * num_groups_ + group];
+    const int count = num_kernels(instance, rank, group);
+    for (; kernel < static_cast<int>(segment.pieces.size()) * count; ++kernel) {
+      if (kernel == segment.barrier * count && instance.barrier_missing[s] > 0) {
         if (--instance.barrier_missing[s] > 0) return;
         for (int r = 0; r < num_ranks_; ++r) {
           for (int g = 0; g < num_groups_; ++g) advance_segment(i, s, r, g);
         }
         return;
       }
-      if (piece_ticks(instance, segment.pieces[piece], rank, group) > 0) {
+      if (kernel_ticks(instance, segment, kernel, rank, group) > 0) {
         make_ready(rank,
                    {static_cast<std::uint64_t>(group == 0 ? ItemClass::kLateSegment : ItemClass::kReadySegment), i, s, group});
         return;
       }
     }
-    piece = 0;
+    kernel = 0;
     finish_segment(i, s, rank, group);
   }
 
@@ -273,9 +287,11 @@ class Engine {
     Instance& instance = instances_[i];
     if (s == static_cast<int>(instance.layers.size())) return finish_one(i, rank);
     LayerState& layer = instance.layers[s];
+    const bool is_first = layer.entry[rank] < 0;
     layer.entry[rank] = now_;
     layer.barrier_idle[rank] = ranks_[rank].barrier_idle;
     const PassProgram& program = *layer.program;
+    if (is_first && options_.receives == ReceivePosting::kWithLayer) post_receives(i, s, rank);
     for (int e = program.first_exchange[rank]; e < program.first_exchange[rank + 1]; ++e) {
       const ProgramExchange& exchange = program.exchanges[e];
       if (exchange.stage != Stage::kDispatch) break;  // dispatches come first
@@ -317,6 +333,14 @@ class Engine {
       if (is_of_list && layer.exchange_waits[e] > 0) return;
       ++place.exchange;
       if (is_of_list) start_exchange(i, place.layer, e, rank);
+    }
+  }
+
+  void post_receives(int i, int l, int rank) {
+    const PassProgram& program = *instances_[i].layers[l].program;
+    for (int e = program.first_exchange[rank]; e < program.first_exchange[rank + 1]; ++e) {
+      const ProgramExchange& exchange = program.exchanges[e];
+      for (std::int64_t k = exchange.first_receive; k < exchange.last_receive; ++k) come_to_message(i, l, program.receives[k]);
     }
   }
 
@@ -431,9 +455,10 @@ class Engine {
     Ticks ticks = 0;
     if (is_segment(item)) {
       const Segment& segment = instance.segments[item.layer];
-      const int piece = instance.piece[rank * num_groups_ + static_cast<int>(item.index)];
-      ticks = piece_ticks(instance, segment.pieces[piece], rank, static_cast<int>(item.index));
-      if (piece == segment.barrier) state.barrier_idle += now_ - state.idle_since;
+      const int group = static_cast<int>(item.index);
+      const int kernel = instance.kernel[rank * num_groups_ + group];
+      ticks = kernel_ticks(instance, segment, kernel, rank, group);
+      if (kernel == segment.barrier * num_kernels(instance, rank, group)) state.barrier_idle += now_ - state.idle_since;
     } else {
       ticks = instance.layers[item.layer].program->tasks[item.index].ticks;
     }
@@ -452,7 +477,7 @@ class Engine {
     const Key item = Key::unpacked(state.running);
     Instance& instance = instances_[item.instance];
     if (is_segment(item)) {
-      ++instance.piece[rank * num_groups_ + static_cast<int>(item.index)];
+      ++instance.kernel[rank * num_groups_ + static_cast<int>(item.index)];
       return advance_segment(item.instance, item.layer, rank, static_cast<int>(item.index));
     }
     LayerState& layer = instance.layers[item.layer];
@@ -519,7 +544,9 @@ class Engine {
     span.micro_batch = instance.micro_batch;
     if (is_segment(item)) {
       const Segment& segment = instance.segments[item.layer];
-      span.work = segment.pieces[instance.piece[rank * num_groups_ + static_cast<int>(item.index)]].work;
+      const int group = static_cast<int>(item.index);
+      const int kernel = instance.kernel[rank * num_groups_ + group];
+      span.work = segment.pieces[kernel / num_kernels(instance, rank, group)].work;
       span.layer = segment.layer;
     } else {
       const ProgramTask& task = instance.layers[item.layer].program->tasks[item.index];

@@ -12,11 +12,20 @@
 
 namespace ballast::scheduler {
 
+/// When a rank is ready to receive.
+enum class ReceivePosting {
+  kWithExchange,  ///< when it starts the exchange, as it does what it sends
+  kWithLayer,     ///< every message of a layer when it comes to the layer's attention; it needs room for all blocks of its rings
+};
+
 struct SimulationOptions {
   /// Linear work of tokens that are ready runs while others wait for their attention. The tokens of a rank form two groups, those
   /// whose outputs come back from other ranks and the rest; each goes through the layers by itself, at most one layer ahead of
   /// the other. False: a layer's linear work starts when everything of its attention is done and back.
   bool overlaps_linear = true;
+  /// With that overlap, most tokens that go through a linear layer in one kernel. 0: all of a group.
+  std::int64_t tokens_per_kernel = 1024;
+  ReceivePosting receives = ReceivePosting::kWithExchange;
   /// Tasks run in the order of the plan. False: the first one that is ready.
   bool is_strict = false;
   /// Of equal layers in a row so many are simulated, and the rest grow like those. 0: all. -1: all of a step of up to eight
@@ -71,11 +80,11 @@ struct Simulation {
 /// A plan prepared for simulation with different options.
 ///
 /// Each rank has one compute stream, each rank and each card group a link in each direction (network.h). Ranks walk through their
-/// programs with the cursor of the runtime; a pass of a layer is its expansion (plan/expand.h): a message travels when both ends
-/// have come to its exchange. A running kernel is not interrupted; of what is ready, linear work of late tokens goes first, then
-/// tasks of the cluster zone, other tasks, and linear work of ready tokens. In the forward pass of a layer with experts, all
-/// ranks wait for each other before the experts. Not counted: messages of experts, gradient reduction and update of parameters,
-/// start of kernels.
+/// programs with the cursor of the runtime; a pass of a layer is its expansion (plan/expand.h): a message travels when its
+/// source has started the exchange and its destination is ready to receive. A running kernel is not interrupted; of what is
+/// ready, linear work of late tokens goes first, then tasks of the cluster zone, other tasks, and linear work of ready tokens. In
+/// the forward pass of a layer with experts, all ranks wait for each other before the experts. Not counted: messages of experts,
+/// gradient reduction and update of parameters, start of kernels.
 class Simulator {
  public:
   /// Input: a valid plan for this cluster and model. Cost: that of the expansion, once or twice per pass and micro-batch.

@@ -126,6 +126,46 @@ TEST(Simulator, WithoutOverlapLinearWorkWaitsForEverything) {
   EXPECT_DOUBLE_EQ(simulation.ranks[0].exposed_seconds, 6 + 6);
 }
 
+TEST(Simulator, KernelsOfReadyTokensAreShortEnoughForLateOnes) {
+  SimulationOptions options;
+  options.tokens_per_kernel = 1;
+  const Simulation simulation = simulate(served_sequence(), slow_model(), slow_topology(1, 2), options);
+  // As above up to 45, when the second one's projections start. At 51 one token of them is done and the first one's two, 6 s
+  // each, go first; at 69 all is done.
+  EXPECT_DOUBLE_EQ(simulation.makespan_seconds, 69);
+  options.records_timeline = true;
+  double late_end = 0, first_end = 1e9;
+  for (const Span& span : simulate(served_sequence(), slow_model(), slow_topology(1, 2), options).timeline.spans) {
+    if (span.work != Work::kProjections || span.pass != Pass::kBackward) continue;
+    late_end = std::max(late_end, span.end_seconds);
+    first_end = std::min(first_end, span.end_seconds);
+    EXPECT_DOUBLE_EQ(span.end_seconds - span.begin_seconds, 6);
+  }
+  EXPECT_DOUBLE_EQ(first_end, 51);
+  EXPECT_DOUBLE_EQ(late_end, 69);
+}
+
+TEST(Simulator, ReceivesMayBePostedBeforeTheirExchange) {
+  // Both ranks compute what is at home on the other, rank 1 for longer. Rank 0 has its output back before it is done itself.
+  Plan plan = plan_of({2, 4}, {TaskSet{{{0, 1, {{0, 0, 2}}}, {1, 0, {{1, 0, 4}}}}}}, {{{0, 0, 2}}, {{1, 0, 4}}});
+  SimulationOptions options;
+  options.overlaps_linear = false;
+  options.records_timeline = true;
+  const auto returned_to_zero = [&] {
+    for (const Span& span : simulate(plan, slow_model(), slow_topology(1, 2), options).timeline.spans) {
+      if (span.work == Work::kReturn && span.pass == Pass::kForward && span.lane == Lane::kNodeReceive && span.owner == 0) {
+        return span.begin_seconds;
+      }
+    }
+    return -1.0;
+  };
+  // Rank 1 has rank 0's tokens at 16 (when it starts to receive, at 12, + 4) and is done at 22. Rank 0 has those of rank 1 at
+  // 12 + 7 = 19, and its 10 pairs at 39.
+  EXPECT_DOUBLE_EQ(returned_to_zero(), 40);
+  options.receives = ReceivePosting::kWithLayer;
+  EXPECT_DOUBLE_EQ(returned_to_zero(), 23);
+}
+
 TEST(Simulator, ChargedTokensCostWhatTheirRuleComputes) {
   Plan plan = ring_of_two();
   plan.charged_tokens = {8};
