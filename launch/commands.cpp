@@ -30,6 +30,11 @@ const std::vector<Command>& commands() {
        "plan a step: who computes what, and the memory it needs",
        {kSet, kJson, kWorld, kOut, kPolicy, kCluster, kModel, kLengths},
        run_plan},
+      {"simulate",
+       "[run.textproto]",
+       "what a step would take, by policy: times, idle, exposed communication, traffic",
+       {kSet, kJson, kWorld, kOut, kPolicy, kReport, kCluster, kModel, kLengths},
+       run_simulate},
       {"report", "<run folder>", "a run as a page of plots", {kOut, kJson}, run_report},
   };
   return table;

@@ -11,5 +11,6 @@ int run_config(const CommandLine& line);
 int run_data(const CommandLine& line);
 int run_plan(const CommandLine& line);
 int run_report(const CommandLine& line);
+int run_simulate(const CommandLine& line);
 
 }  // namespace ballast::launch

@@ -56,9 +56,9 @@ Network::Arrival Network::arrive(int src, int dst, std::int64_t bytes, Ticks now
   Arrival arrival;
   arrival.link = link;
   arrival.begin = std::max(now, free_at_[link]);
-  free_at_[link] = arrival.begin + service(link, bytes);
+  arrival.free = free_at_[link] = arrival.begin + service(link, bytes);
   // The last byte cannot be here before it has left.
-  arrival.end = std::max(free_at_[link], now + service(sender(src, dst), bytes));
+  arrival.end = std::max(arrival.free, now + service(sender(src, dst), bytes));
   return arrival;
 }
 

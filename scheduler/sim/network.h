@@ -32,6 +32,7 @@ class Network {
   struct Arrival {
     int link = 0;
     Ticks begin = 0;  ///< the receiver's link starts with it
+    Ticks free = 0;   ///< the receiver's link is free again
     Ticks end = 0;    ///< all of it is there
   };
   /// Input: calls with growing times.

@@ -408,7 +408,7 @@ class Engine {
         arrival.link,
         {arrival.end, Key{static_cast<std::uint64_t>(EventKind::kDelivered), key.instance, key.layer, key.index}.packed()});
     if (options_.records_timeline) {
-      record_message(key.instance, key.layer, key.index, src, dst, false, arrival.begin, arrival.end);
+      record_message(key.instance, key.layer, key.index, src, dst, false, arrival.begin, arrival.free);
     }
   }
 

@@ -323,8 +323,6 @@ TEST(Simulator, NothingDoesTwoThingsAtOnce) {
     });
     for (std::size_t i = 1; i < spans.size(); ++i) {
       if (spans[i].lane != spans[i - 1].lane || spans[i].owner != spans[i - 1].owner) continue;
-      // The last byte of a message may wait for its sender, but the link does not.
-      if (spans[i].lane == Lane::kNodeReceive || spans[i].lane == Lane::kNicReceive) continue;
       EXPECT_GE(spans[i].begin_seconds, spans[i - 1].end_seconds) << policy.name << ", span " << i;
     }
   }
