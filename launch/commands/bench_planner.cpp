@@ -113,6 +113,7 @@ nlohmann::ordered_json json_row(const Cell& cell, const std::string& policy, int
       {"seed", seed},
       {"token_cap", cell.token_cap},
       {"makespan_over_strict_bound", known(score.makespan_over_strict_bound)},
+      {"makespan_over_best_bound", known(score.makespan_over_best_bound)},
       {"makespan_over_strict_bound_attention_overlap_only", known(score.makespan_over_strict_bound_attention_overlap_only)},
       {"imbalance_full", known(score.imbalance_full)},
       {"imbalance_attention", known(score.imbalance_attention)},

@@ -6,8 +6,8 @@
 #include <ctime>
 
 #include "scheduler/cost/rank_load.h"
-#include "scheduler/cost/seconds.h"
 #include "scheduler/plan/expand.h"
+#include "scheduler/sim/bounds.h"
 #include "scheduler/sim/simulator.h"
 
 namespace ballast::scheduler {
@@ -81,16 +81,14 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
     return score;
   }
 
-  const CostRates rates = cost_rates(request.model, topology);
-  double work_seconds = 0;
-  for (const std::int64_t length : request.lengths) work_seconds += rates.sequence_seconds(length);
-  const double strict_bound = work_seconds / topology.num_ranks();
+  const StepBounds bounds = step_bounds(request.lengths, request.model, topology, request.options.token_cap_per_rank);
   const Simulator simulator(plan, request.model, topology);
   const Simulation overlapped = simulator.run();
   SimulationOptions attention_only;
   attention_only.overlaps_linear = false;
-  score.makespan_over_strict_bound = overlapped.makespan_seconds / strict_bound;
-  score.makespan_over_strict_bound_attention_overlap_only = simulator.run(attention_only).makespan_seconds / strict_bound;
+  score.makespan_over_strict_bound = overlapped.makespan_seconds / bounds.work_seconds;
+  score.makespan_over_best_bound = overlapped.makespan_seconds / bounds.seconds();
+  score.makespan_over_strict_bound_attention_overlap_only = simulator.run(attention_only).makespan_seconds / bounds.work_seconds;
   double exposed_seconds = 0;
   for (const RankTime& rank : overlapped.ranks) exposed_seconds += rank.exposed_seconds;
   score.exposed_communication_fraction = exposed_seconds / topology.num_ranks() / overlapped.makespan_seconds;

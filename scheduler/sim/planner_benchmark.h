@@ -12,7 +12,9 @@ struct PlannerScore {
   /// Simulated makespan, transfers hidden behind attention and behind linear work of ready tokens, over the strict bound: all
   /// attention and linear work of the real tokens divided evenly by the ranks, no communication.
   double makespan_over_strict_bound = 0;
-  /// The same without the overlap behind linear work.
+  /// The same over the bound that knows network cards, bytes and the cap (bounds.h).
+  double makespan_over_best_bound = 0;
+  /// The first without the overlap behind linear work.
   double makespan_over_strict_bound_attention_overlap_only = 0;
   double imbalance_full = 0;          ///< attention and linear work, max over mean
   double imbalance_attention = 0;     ///< attention alone

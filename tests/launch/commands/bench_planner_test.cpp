@@ -56,6 +56,7 @@ TEST_F(BenchPlanner, OneObjectPerPolicySizeAndSeed) {
   EXPECT_EQ(rows[1].at("seed"), 1);
   EXPECT_EQ(rows[0].at("token_cap"), 1.0);
   EXPECT_NEAR(rows[0].at("makespan_over_strict_bound").get<double>(), 1, 1e-6);
+  EXPECT_NEAR(rows[0].at("makespan_over_best_bound").get<double>(), 1, 1e-6);
   EXPECT_NEAR(rows[0].at("makespan_over_strict_bound_attention_overlap_only").get<double>(), 1, 1e-6);
   EXPECT_NEAR(rows[0].at("imbalance_full").get<double>(), 1, 1e-9);
   EXPECT_NEAR(rows[0].at("imbalance_attention").get<double>(), 1, 1e-9);

@@ -26,6 +26,7 @@ TEST(PlannerBenchmark, EqualWholeSequencesMeetTheBound) {
   const PlannerScore score = score_planner(request("longest_first", {100, 100, 100, 100}));
   EXPECT_NEAR(score.makespan_over_strict_bound, 1, 1e-6);
   EXPECT_NEAR(score.makespan_over_strict_bound_attention_overlap_only, 1, 1e-6);
+  EXPECT_NEAR(score.makespan_over_best_bound, 1, 1e-6);
   EXPECT_NEAR(score.imbalance_full, 1, 1e-6);
   EXPECT_EQ(score.tokens_max_over_budget, 1);
   EXPECT_EQ(score.exposed_communication_fraction, 0);
