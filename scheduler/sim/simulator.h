@@ -50,7 +50,8 @@ struct NicBytes {
   std::int64_t received = 0;
 };
 
-/// A message of the plan from its source to its destination, whichever way it takes. A run of the plan sends the same ones.
+/// A message of the plan from its source to its destination, whichever way it takes. A run of a plan without charged tokens sends
+/// the same ones.
 struct PlanMessage {
   int micro_batch = 0;
   Pass pass = Pass::kForward;
@@ -70,7 +71,7 @@ struct Simulation {
   std::vector<NicBytes> nics;      ///< by index into Topology::nic_groups
   std::int64_t num_messages = 0;   ///< all layers; parts and slices of routed ones apart
   std::int64_t message_bytes = 0;  ///< all layers, each message once
-  /// No layer was left out, or the last two of those that stand for the rest took equally long on every rank.
+  /// No layer was left out, or the last two of those that stand for the rest took equally long on every rank; and no round was.
   bool is_exact = true;
   int num_simulated_layers = 0;       ///< of one forward pass
   std::vector<PlanMessage> messages;  ///< of the simulated layers, sorted, if recorded
@@ -79,17 +80,19 @@ struct Simulation {
 
 /// A plan prepared for simulation with different options.
 ///
-/// Each rank has one compute stream, each rank and each card group a link in each direction (network.h). Ranks walk through their
-/// programs with the cursor of the runtime; a pass of a layer is its expansion (plan/expand.h): a message travels when its
-/// source has started the exchange and its destination is ready to receive. A running kernel is not interrupted; of what is
-/// ready, linear work of late tokens goes first, then tasks of the cluster zone, other tasks, and linear work of ready tokens. In
-/// the forward pass of a layer with experts, all ranks wait for each other before the experts. Not counted: messages of experts,
-/// gradient reduction and update of parameters, start of kernels.
+/// A step whose micro-batches are all one symmetric ring, that is all sequences padded to equal chunks on the same ranks, is
+/// simulated as one sequence. Beyond `most_rounds` ranks, it is simulated with so many rounds and with three quarters of them,
+/// and each of the others adds what those between them do. Each rank has one compute stream, each rank and each card group a link
+/// in each direction (network.h). Ranks walk through their programs with the cursor of the runtime; a pass of a layer is its
+/// expansion (plan/expand.h): a message travels when its source has started the exchange and its destination is ready to receive.
+/// A running kernel is not interrupted; of what is ready, linear work of late tokens goes first, then tasks of the cluster zone,
+/// other tasks, and linear work of ready tokens. In the forward pass of a layer with experts, all ranks wait for each other
+/// before the experts. Not counted: messages of experts, gradient reduction and update of parameters, start of kernels.
 class Simulator {
  public:
   /// Input: a valid plan for this cluster and model. Cost: that of the expansion, once or twice per pass and micro-batch.
   /// Throws: std::invalid_argument when plan, model and cluster do not fit together.
-  Simulator(const Plan& plan, const ModelShape& model, const Topology& topology);
+  Simulator(const Plan& plan, const ModelShape& model, const Topology& topology, int most_rounds = 128);
   ~Simulator();
   Simulator(Simulator&&) noexcept;
   Simulator& operator=(Simulator&&) noexcept;

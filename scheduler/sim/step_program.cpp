@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <memory>
 #include <stdexcept>
 
 #include "scheduler/cost/seconds.h"
 #include "scheduler/sim/routed_program.h"
+#include "scheduler/sim/symmetric_ring.h"
 
 namespace ballast::scheduler {
 
@@ -44,13 +47,33 @@ std::array<double, kNumTokenGroups> group_tokens(const std::vector<Chunk>& home,
   return {waiting, std::max(0.0, all - waiting)};
 }
 
+/// What the programs of a micro-batch are made of.
+struct Source {
+  std::vector<AttentionSlice> slices;
+  std::vector<double> charge;  ///< as PassRates::charge, of the slices' sequences
+  std::function<RankAttention(int rank, Pass pass, KeyValueUse use)> attention;
+};
+
+/// The expansion of all its work.
+Source expanded(const MicroBatch& micro_batch, HeadCounts heads, const Topology& topology, const std::vector<double>& charge) {
+  const auto expansion = std::make_shared<const AttentionExpansion>(micro_batch, heads, topology.node_of_rank);
+  return {expansion->slices(), charge,
+          [expansion](int rank, Pass pass, KeyValueUse use) { return expansion->rank(rank, pass, use); }};
+}
+
+Source repeated_rounds(const SymmetricRing& ring, HeadCounts heads, const Topology& topology, int num_rounds) {
+  std::vector<int> member(topology.node_of_rank.size(), -1);
+  for (std::size_t i = 0; i < ring.ranks.size(); ++i) member[ring.ranks[i]] = static_cast<int>(i);
+  return {{symmetric_slice(ring, heads)}, {}, [=](int rank, Pass pass, KeyValueUse use) {
+            return member[rank] < 0 ? RankAttention{} : symmetric_attention(ring, member[rank], heads, pass, use, num_rounds);
+          }};
+}
+
 MicroBatchProgram micro_batch_program(const MicroBatch& micro_batch, const ModelShape& model, const Topology& topology,
-                                      const CostRates& rates, const std::vector<double>& charge, bool is_routed) {
+                                      const std::vector<double>& charge, const Source& source, bool is_routed) {
   MicroBatchProgram result;
   result.layers = layer_kinds(micro_batch, model);
-  const AttentionExpansion expansion(micro_batch,
-                                     {static_cast<int>(model.num_attention_heads), static_cast<int>(model.num_key_value_heads)},
-                                     topology.node_of_rank);
+  const CostRates rates = cost_rates(model, topology);
   const auto reads_foreign = [](const LayerKind& kind) { return kind.reads_foreign_keys; };
   const bool has_foreign = std::any_of(result.layers.begin(), result.layers.end(), reads_foreign);
   const bool has_own = !std::all_of(result.layers.begin(), result.layers.end(), reads_foreign);
@@ -58,15 +81,15 @@ MicroBatchProgram micro_batch_program(const MicroBatch& micro_batch, const Model
   std::vector<LateTokens> late;
   for (int r = 0; r < topology.num_ranks(); ++r) {
     // Who computes what does not depend on whose keys are read.
-    late.emplace_back(expansion.rank(r, Pass::kForward, KeyValueUse::kForeign));
+    late.emplace_back(source.attention(r, Pass::kForward, KeyValueUse::kForeign));
     result.tokens.push_back(group_tokens(micro_batch.homes[r], late.back(), charge));
   }
   for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
-    const PassRates pass_rate = pass_rates(pass, model, rates, charge);
+    const PassRates pass_rate = pass_rates(pass, model, rates, source.charge);
     for (const KeyValueUse use : {KeyValueUse::kOwn, KeyValueUse::kForeign}) {
       if (!(use == KeyValueUse::kOwn ? has_own : has_foreign)) continue;
-      PassProgramBuilder builder(expansion.slices(), pass_rate);
-      for (int r = 0; r < topology.num_ranks(); ++r) builder.add_rank(expansion.rank(r, pass, use), late[r]);
+      PassProgramBuilder builder(source.slices, pass_rate);
+      for (int r = 0; r < topology.num_ranks(); ++r) builder.add_rank(source.attention(r, pass, use), late[r]);
       std::optional<PassProgram>& program = result.passes[static_cast<int>(pass)][static_cast<int>(use)];
       program = builder.finish();
       if (is_routed) route_messages(*program, topology);
@@ -77,7 +100,7 @@ MicroBatchProgram micro_batch_program(const MicroBatch& micro_batch, const Model
 
 }  // namespace
 
-StepProgram step_program(const Plan& plan, const ModelShape& model, const Topology& topology) {
+StepProgram step_program(const Plan& plan, const ModelShape& model, const Topology& topology, int most_rounds) {
   const std::size_t num_ranks = topology.node_of_rank.size();
   if (plan.ranks.size() != num_ranks) {
     throw std::invalid_argument(
@@ -88,10 +111,24 @@ StepProgram step_program(const Plan& plan, const ModelShape& model, const Topolo
   StepProgram step;
   step.ranks = plan.ranks;
   step.token_seconds = token_seconds(model, topology);
-  const CostRates rates = cost_rates(model, topology);
   const std::vector<double> charge = charges(plan);
+  const HeadCounts heads{static_cast<int>(model.num_attention_heads), static_cast<int>(model.num_key_value_heads)};
+
+  std::vector<std::optional<SymmetricRing>> rings;
   for (const MicroBatch& micro_batch : plan.micro_batches) {
-    step.micro_batches.push_back(micro_batch_program(micro_batch, model, topology, rates, charge, plan.is_routed));
+    rings.push_back(symmetric_ring(micro_batch, plan.charged_tokens, topology.node_of_rank));
+  }
+  // Rounds are left out only where all micro-batches are rings of one size: then the step grows evenly with them.
+  const auto size = [](const std::optional<SymmetricRing>& ring) { return ring ? static_cast<int>(ring->ranks.size()) : 0; };
+  const int all_rounds = rings.empty() ? 0 : size(rings.front());
+  const bool has_one_size = std::all_of(rings.begin(), rings.end(), [&](const auto& ring) { return size(ring) == all_rounds; });
+  step.all_rounds = has_one_size ? all_rounds : 0;
+  step.num_rounds = most_rounds > 0 ? std::min(step.all_rounds, most_rounds) : step.all_rounds;
+  for (std::size_t m = 0; m < plan.micro_batches.size(); ++m) {
+    const MicroBatch& micro_batch = plan.micro_batches[m];
+    const Source source = rings[m] ? repeated_rounds(*rings[m], heads, topology, has_one_size ? step.num_rounds : size(rings[m]))
+                                   : expanded(micro_batch, heads, topology, charge);
+    step.micro_batches.push_back(micro_batch_program(micro_batch, model, topology, charge, source, plan.is_routed));
   }
   return step;
 }

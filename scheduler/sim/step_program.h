@@ -27,9 +27,14 @@ struct StepProgram {
   std::vector<RankProgram> ranks;
   std::vector<MicroBatchProgram> micro_batches;
   TokenSeconds token_seconds;
+  /// If every micro-batch is one symmetric ring, all of one size: its rounds, and those that the programs have. Else 0.
+  int all_rounds = 0;
+  int num_rounds = 0;
 };
 
-/// Expands every micro-batch. Throws: std::invalid_argument when plan, model and cluster do not fit together.
-StepProgram step_program(const Plan& plan, const ModelShape& model, const Topology& topology);
+/// Expands every micro-batch; symmetric rings (symmetric_ring.h) as one sequence, of which `most_rounds` rounds are kept where
+/// all micro-batches are such rings of one size (0: all of them). Throws: std::invalid_argument when plan, model and cluster do
+/// not fit together.
+StepProgram step_program(const Plan& plan, const ModelShape& model, const Topology& topology, int most_rounds = 0);
 
 }  // namespace ballast::scheduler

@@ -168,11 +168,16 @@ TEST(Simulator, ReceivesMayBePostedBeforeTheirExchange) {
 
 TEST(Simulator, ChargedTokensCostWhatTheirRuleComputes) {
   Plan plan = ring_of_two();
-  plan.charged_tokens = {8};
-  const Simulation simulation = simulate(plan, slow_model(), slow_topology(1, 2));
-  EXPECT_DOUBLE_EQ(simulation.ranks[0].attention_seconds, 4 * 35);
+  plan.charged_tokens = {8};  // a ring of two chunks of two tokens each: 10 pairs of own keys and 8 others
+  Simulation simulation = simulate(plan, slow_model(), slow_topology(1, 2));
+  EXPECT_DOUBLE_EQ(simulation.ranks[0].attention_seconds, 18 * 7);
   EXPECT_DOUBLE_EQ(simulation.ranks[0].linear_seconds, 2 * 24);
   EXPECT_EQ(simulation.message_bytes, 2 * 6 * 128);
+  plan.charged_tokens = {6};  // no such ring: pairs grow with the square
+  simulation = simulate(plan, slow_model(), slow_topology(1, 2));
+  EXPECT_DOUBLE_EQ(simulation.ranks[0].attention_seconds, 1.5 * 1.5 * 35);
+  EXPECT_DOUBLE_EQ(simulation.ranks[0].linear_seconds, 1.5 * 24);
+  EXPECT_EQ(simulation.message_bytes, 1.5 * 6 * 128);
 }
 
 TEST(Simulator, RanksWaitForEachOtherBeforeExperts) {
