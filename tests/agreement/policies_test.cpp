@@ -28,11 +28,8 @@ TEST_P(PoliciesAgree, TrainingEqualsOneRank) {
   const Case& c = GetParam();
   agreement::TraceOptions options{.num_steps = 5, .num_attention_heads = 12, .num_key_value_heads = 12};
   const agreement::Trace one = agreement::train_on_local_ranks(1, 1, options);
-  options.policy = c.policy;
   options.ranks_per_node = 2;
-  // These two never cut a document.
-  options.is_capped = c.policy != "sequential" && c.policy != "longest_first";
-  agreement::expect_equal(one, agreement::train_on_local_ranks(c.ranks, 1, options), 1e-10);
+  agreement::expect_equal(one, agreement::train_on_local_ranks(c.ranks, 1, agreement::under_policy(options, c.policy)), 1e-10);
 }
 
 INSTANTIATE_TEST_SUITE_P(Local, PoliciesAgree, ::testing::ValuesIn(all_cases()), [](const ::testing::TestParamInfo<Case>& c) {

@@ -13,14 +13,16 @@
 namespace ballast::agreement {
 namespace {
 
+constexpr std::int64_t kHeadDim = 8;
+
 model::ModelConfig small_config(const TraceOptions& options) {
   model::ModelConfig config;
   config.vocab_size = 31;
   config.hidden_size = 16;
-  config.num_layers = 2;
+  config.num_layers = static_cast<std::int64_t>(options.kv_source_layer.size());
   config.num_attention_heads = options.num_attention_heads;
   config.num_key_value_heads = options.num_key_value_heads;
-  config.head_dim = 8;
+  config.head_dim = kHeadDim;
   config.intermediate_size = 24;
   config.num_dense_layers = 1;
   config.num_experts = options.num_experts;
@@ -56,6 +58,39 @@ const std::vector<std::int64_t> kLengths = {50, 3, 1, 29, 17, 40, 2, 11, 23, 60,
 
 }  // namespace
 
+TraceOptions under_policy(TraceOptions options, const std::string& policy) {
+  options.policy = policy;
+  options.is_capped = policy != "sequential" && policy != "longest_first";
+  return options;
+}
+
+scheduler::Topology topology(const TraceOptions& options, int num_ranks) {
+  return scheduler::resized(scheduler::uniform_topology(1, {.num_ranks = options.ranks_per_node, .nic_of_rank = {}}), num_ranks);
+}
+
+scheduler::HeadCounts head_counts(const TraceOptions& options) {
+  return {static_cast<int>(options.num_attention_heads), static_cast<int>(options.num_key_value_heads)};
+}
+
+std::int64_t row_bytes(const TraceOptions& options) {
+  return kHeadDim * static_cast<std::int64_t>(c10::elementSize(options.dtype));
+}
+
+scheduler::Plan plan_of_step(const TraceOptions& options, int num_ranks, std::int64_t step) {
+  scheduler::PlanRequest request;
+  request.lengths = kLengths;
+  request.topology = topology(options, num_ranks);
+  request.model = model_shape(small_config(options));
+  request.options.policy = options.policy;
+  request.options.tokens_per_step = 1000;
+  request.options.tokens_per_micro_batch = options.tokens_per_micro_batch;
+  if (options.is_capped) request.options.token_cap_per_rank = 3 * options.tokens_per_micro_batch / (2 * num_ranks);
+  request.step = step;
+  scheduler::Plan plan = scheduler::make_plan(request);
+  for (scheduler::MicroBatch& micro_batch : plan.micro_batches) micro_batch.kv_source_layer = options.kv_source_layer;
+  return plan;
+}
+
 Trace train(comm::Communicator& world, int ep, const TraceOptions& options) {
   const model::ModelConfig config = small_config(options);
   const comm::Mesh mesh(world, ep);
@@ -64,24 +99,15 @@ Trace train(comm::Communicator& world, int ep, const TraceOptions& options) {
   optim::ZeroAdamw optimizer(
       {{&transformer.parameters().dense(), &mesh.dp()}, {&transformer.parameters().experts(), &mesh.replica()}}, mesh.dp(), {});
 
-  scheduler::PlanRequest request;
-  request.lengths = kLengths;
-  request.topology =
-      scheduler::resized(scheduler::uniform_topology(1, {.num_ranks = options.ranks_per_node, .nic_of_rank = {}}), world.size());
-  request.model = model_shape(config);
-  request.options.policy = options.policy;
-  request.options.tokens_per_step = 1000;
-  request.options.tokens_per_micro_batch = options.tokens_per_micro_batch;
-  if (options.is_capped) request.options.token_cap_per_rank = 3 * options.tokens_per_micro_batch / (2 * world.size());
-  train::PlanRunner runner(transformer, optimizer, mesh, clock, model::pack_options(request.model, request.topology));
+  train::PlanRunner runner(transformer, optimizer, mesh, clock,
+                           model::pack_options(model_shape(config), topology(options, world.size())));
 
   Trace trace;
   for (int step = 0; step < options.num_steps; ++step) {
-    request.step = step;
     const auto sequences = support::random_sequences(kLengths, config.vocab_size, static_cast<std::uint64_t>(step % 4));
     std::vector<model::SequenceTokens> views;
     for (const support::RandomSequence& sequence : sequences) views.push_back({sequence.inputs(), sequence.targets()});
-    const train::StepResult result = runner.run(scheduler::make_plan(request), views, 0.01);
+    const train::StepResult result = runner.run(plan_of_step(options, world.size(), step), views, 0.01);
     trace.losses.push_back(result.loss);
     trace.gradient_norms.push_back(result.grad_norm);
     for (const metrics::ExpertLoad& load : result.expert_load) {

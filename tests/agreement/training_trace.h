@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "runtime/comm/communicator.h"
+#include "scheduler/plan/expand.h"
+#include "scheduler/topology/topology.h"
 
 namespace ballast::agreement {
 
@@ -21,7 +23,18 @@ struct TraceOptions {
   std::int64_t num_attention_heads = 2;
   std::int64_t num_key_value_heads = 1;
   bool is_capped = false;  ///< no rank may hold more than 1.5 times its part of a full micro-batch, so that documents are cut
+  std::vector<int> kv_source_layer = {0, 1};  ///< as many as there are layers
 };
+
+/// `options` under a policy, with the cap unless it is one that never cuts a document.
+TraceOptions under_policy(TraceOptions options, const std::string& policy);
+
+scheduler::Topology topology(const TraceOptions& options, int num_ranks);
+scheduler::HeadCounts head_counts(const TraceOptions& options);
+/// Bytes of a head's row in messages.
+std::int64_t row_bytes(const TraceOptions& options);
+/// The plan that train() runs in step `step`.
+scheduler::Plan plan_of_step(const TraceOptions& options, int num_ranks, std::int64_t step);
 
 struct Trace {
   std::vector<double> losses;  ///< of each step
