@@ -11,6 +11,7 @@
 #include "runtime/train/run_config.pb.h"
 #include "scheduler/cost/model_shape_io.h"
 #include "scheduler/policy/policy_io.h"
+#include "scheduler/topology/tensor_parallel.h"
 #include "scheduler/topology/topology_io.h"
 
 namespace ballast::launch {
@@ -56,7 +57,7 @@ scheduler::PlanRequest planning_request(const CommandLine& line) {
   const schema::RunConfig& run = *config.run;
 
   scheduler::PlanRequest request;
-  request.topology = scheduler::topology_from(run.cluster());
+  request.topology = scheduler::tensor_parallel(scheduler::topology_from(run.cluster()), run.parallel().tp());
   request.model = scheduler::model_shape_from(run.model());
   request.options = scheduler::policy_options_from(run.scheduler());
   if (!line.policy.empty()) request.options.policy = line.policy;

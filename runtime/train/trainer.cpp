@@ -1,6 +1,9 @@
 #include "runtime/train/trainer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <stdexcept>
 
 #include "runtime/model/model_config_io.h"
 #include "runtime/train/gemm_rate.h"
@@ -13,6 +16,11 @@ namespace ballast::train {
 namespace {
 
 scheduler::PlanRequest planning_request(const schema::RunConfig& config, int num_ranks) {
+  if (config.parallel().tp() != 1) {
+    throw std::invalid_argument(fmt::format(
+        "parallel.tp: {}; training does not spread layers over ranks, only `plan` and `simulate` count with it. Give 1",
+        config.parallel().tp()));
+  }
   scheduler::PlanRequest request;
   request.topology = scheduler::resized(scheduler::topology_from(config.cluster()), num_ranks);
   request.model = scheduler::model_shape_from(config.model());

@@ -78,6 +78,11 @@ TEST_F(Simulate, OneObjectPerRow) {
   EXPECT_GT(num_infeasible, 0u);
 }
 
+TEST_F(Simulate, GroupsOfTensorParallelismAreRanks) {
+  EXPECT_THAT(simulate({"--policy", "ballast", "--set", "parallel.tp=2"}), HasSubstr("8 ranks on 2 nodes"));
+  EXPECT_THROW(simulate({"--policy", "ballast", "--set", "parallel.tp=3"}), std::invalid_argument);
+}
+
 TEST_F(Simulate, WritesTraceAndPicture) {
   const std::filesystem::path trace = folder_ / "trace.json", picture = folder_ / "picture.html";
   simulate({"--policy", "ballast", "--out", trace.string(), "--report", picture.string()});
