@@ -5,10 +5,8 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <iostream>
 
-#include "launch/command.h"
-#include "launch/exit_code.h"
+#include "launch/program.h"
 
 namespace ballast::launch {
 namespace {
@@ -26,12 +24,7 @@ void exec_runtime(std::string_view command, char** argv) {
   throw std::runtime_error(fmt::format("cannot start {}: {}", sibling.string(), std::strerror(reason)));
 }
 
-int run(int argc, char** argv) {
-  const Invocation invocation = parse_command_line({argv + 1, argv + argc}, std::cout, std::cerr);
-  if (!invocation.text.empty()) {
-    std::cout << invocation.text;
-    return 0;
-  }
+int run(const Invocation& invocation, char** argv) {
   const Command& command = *invocation.command;
   if (!command.run || (command.runs_here && !command.runs_here(invocation.line))) exec_runtime(command.name, argv);
   return command.run(invocation.line);
@@ -40,11 +33,4 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace ballast::launch
 
-int main(int argc, char** argv) {
-  try {
-    return ballast::launch::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << std::endl;
-    return static_cast<int>(ballast::launch::exit_code_of(error));
-  }
-}
+int main(int argc, char** argv) { return ballast::launch::run_program(argc, argv, ballast::launch::run); }

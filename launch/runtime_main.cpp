@@ -3,8 +3,8 @@
 
 #include <iostream>
 
-#include "launch/command.h"
 #include "launch/exit_code.h"
+#include "launch/program.h"
 #include "launch/runtime_commands.h"
 #include "runtime/comm/world.h"
 
@@ -27,12 +27,7 @@ int run_in_world(RunInWorld run, const CommandLine& line) {
   }
 }
 
-int run(int argc, char** argv) {
-  const Invocation invocation = parse_command_line({argv + 1, argv + argc}, std::cout, std::cerr);
-  if (!invocation.text.empty()) {
-    std::cout << invocation.text;
-    return 0;
-  }
+int run(const Invocation& invocation, char**) {
   for (const RuntimeCommand& command : runtime_commands()) {
     if (command.name != invocation.command->name) continue;
     if (const RunAlone* run_alone = std::get_if<RunAlone>(&command.run)) return (*run_alone)(invocation.line);
@@ -44,11 +39,4 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace ballast::launch
 
-int main(int argc, char** argv) {
-  try {
-    return ballast::launch::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << std::endl;
-    return static_cast<int>(ballast::launch::exit_code_of(error));
-  }
-}
+int main(int argc, char** argv) { return ballast::launch::run_program(argc, argv, ballast::launch::run); }

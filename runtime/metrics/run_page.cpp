@@ -9,9 +9,12 @@
 #include <numeric>
 
 #include "runtime/metrics/svg_plot.h"
+#include "scheduler/trace/html.h"
 
 namespace ballast::metrics {
 namespace {
+
+using scheduler::escape_html;
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t kMostColumns = 100;

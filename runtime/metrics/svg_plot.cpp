@@ -7,8 +7,12 @@
 #include <cmath>
 #include <limits>
 
+#include "scheduler/trace/html.h"
+
 namespace ballast::metrics {
 namespace {
+
+using scheduler::escape_html;
 
 constexpr double kWidth = 560, kHeight = 260, kLeft = 58, kRight = 12, kTop = 30, kBottom = 38;
 constexpr std::size_t kMostPoints = 600;
@@ -140,29 +144,6 @@ std::string load_colour(double load) {
 }
 
 }  // namespace
-
-std::string escape_html(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 std::string svg(const LinePlot& plot) {
   std::vector<std::vector<std::vector<Point>>> lines;

@@ -1,7 +1,6 @@
 #pragma once
 // Plots as SVG text: no script, no font, no file beside them.
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace ballast::metrics {
@@ -28,8 +27,5 @@ struct HeatMap {
 /// the least to the greatest of each run.
 std::string svg(const LinePlot& plot);
 std::string svg(const HeatMap& map);
-
-/// Text as it may stand in HTML, between tags or in a quoted attribute.
-std::string escape_html(std::string_view text);
 
 }  // namespace ballast::metrics

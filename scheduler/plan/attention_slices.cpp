@@ -14,21 +14,6 @@ namespace ballast::scheduler {
 
 namespace {
 
-/// Brings chunks of one sequence into the form of a slice's lists: ascending, touching ones joined, empty ones dropped.
-std::vector<Chunk> joined(std::vector<Chunk> chunks) {
-  std::sort(chunks.begin(), chunks.end(), [](const Chunk& a, const Chunk& b) { return a.begin < b.begin; });
-  std::vector<Chunk> result;
-  for (const Chunk& chunk : chunks) {
-    if (chunk.begin == chunk.end) continue;
-    if (!result.empty() && result.back().end == chunk.begin) {
-      result.back().end = chunk.end;
-    } else {
-      result.push_back(chunk);
-    }
-  }
-  return result;
-}
-
 /// One past the last token of a list.
 std::int64_t end_of(const std::vector<Chunk>& chunks) { return chunks.empty() ? 0 : chunks.back().end; }
 

@@ -65,10 +65,10 @@ std::int64_t num_tokens(std::span<const Chunk> chunks) {
   return total;
 }
 
-std::vector<Chunk> query_block_chunks(std::int64_t sequence, std::int64_t length, int block, int num_blocks) {
-  const std::array<Chunk, 2> pair = zigzag_chunks(sequence, equal_shares(length, num_blocks))[block];
+std::vector<Chunk> joined(std::vector<Chunk> chunks) {
+  std::sort(chunks.begin(), chunks.end(), [](const Chunk& a, const Chunk& b) { return a.begin < b.begin; });
   std::vector<Chunk> result;
-  for (const Chunk& chunk : pair) {
+  for (const Chunk& chunk : chunks) {
     if (chunk.begin == chunk.end) continue;
     if (!result.empty() && result.back().end == chunk.begin) {
       result.back().end = chunk.end;
@@ -77,6 +77,11 @@ std::vector<Chunk> query_block_chunks(std::int64_t sequence, std::int64_t length
     }
   }
   return result;
+}
+
+std::vector<Chunk> query_block_chunks(std::int64_t sequence, std::int64_t length, int block, int num_blocks) {
+  const std::array<Chunk, 2> pair = zigzag_chunks(sequence, equal_shares(length, num_blocks))[block];
+  return joined({pair[0], pair[1]});
 }
 
 namespace {

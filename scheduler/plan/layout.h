@@ -27,6 +27,9 @@ std::int64_t num_pairs(const Chunk& chunk);
 /// Tokens of a list of chunks.
 std::int64_t num_tokens(std::span<const Chunk> chunks);
 
+/// Chunks of one sequence in ascending order: touching ones joined, empty ones dropped. Cost: sorts them.
+std::vector<Chunk> joined(std::vector<Chunk> chunks);
+
 /// Tokens of query block `block` of a sequence cut zigzag in `num_blocks` blocks: its one or two chunks, joined where they touch.
 std::vector<Chunk> query_block_chunks(std::int64_t sequence, std::int64_t length, int block, int num_blocks);
 

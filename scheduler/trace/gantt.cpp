@@ -7,6 +7,7 @@
 #include <iterator>
 #include <tuple>
 
+#include "scheduler/trace/html.h"
 #include "scheduler/trace/perfetto.h"
 
 namespace ballast::scheduler {
@@ -33,29 +34,6 @@ td { padding: 1px 1em 1px 0; }
 .legend i { display: inline-block; width: 1em; height: 0.8em; margin-right: 0.3em; }
 </style>
 )";
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 double end_of(const Timeline& timeline) {
   double end = 0;
@@ -188,15 +166,16 @@ class Chart {
 std::string gantt_html(const std::string& title, std::span<const GanttChart> charts) {
   double longest = 0;
   for (const GanttChart& chart : charts) longest = std::max(longest, end_of(chart.timeline));
-  std::string out = fmt::format("{}<title>{}</title>\n<h1>{}</h1>\n<p class=\"legend\">", kHead, escaped(title), escaped(title));
+  std::string out =
+      fmt::format("{}<title>{}</title>\n<h1>{}</h1>\n<p class=\"legend\">", kHead, escape_html(title), escape_html(title));
   for (std::size_t w = 0; w < kColors.size(); ++w) {
     out += fmt::format("<span><i style=\"background:{}\"></i>{}</span>", kColors[w], name(static_cast<Work>(w)));
   }
   out += "</p>\n<div class=\"charts\">\n";
   for (const GanttChart& chart : charts) {
-    out += fmt::format("<div>\n<h2>{}</h2>\n{}<table>\n", escaped(chart.timeline.name), Chart(chart.timeline, longest).svg());
+    out += fmt::format("<div>\n<h2>{}</h2>\n{}<table>\n", escape_html(chart.timeline.name), Chart(chart.timeline, longest).svg());
     for (const auto& [key, value] : chart.facts) {
-      out += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", escaped(key), escaped(value));
+      out += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", escape_html(key), escape_html(value));
     }
     out += "</table>\n</div>\n";
   }

@@ -34,6 +34,28 @@ TEST(Text, TheRulesFindWhatTheyForbid) {
   for (const char* text : {"network/", "a workaround", "issue an order", "runs/work/x"}) EXPECT_FALSE(is_forbidden(text)) << text;
 }
 
+// rc::check says whether the property holds and fails nothing by itself.
+bool drops_a_property(const std::string& text) {
+  static const std::regex check(R"((^|\n)[ \t]*rc::check\()");
+  static const std::regex used(R"((EXPECT_TRUE|ASSERT_TRUE)\(\s*$)");
+  for (std::sregex_iterator it(text.begin(), text.end(), check), end; it != end; ++it) {
+    if (!std::regex_search(text.substr(0, static_cast<std::size_t>(it->position())), used)) return true;
+  }
+  return false;
+}
+
+TEST(Text, PropertiesCanFail) {
+  const std::string property = "rc::check(\"p\", [] {});";
+  EXPECT_TRUE(drops_a_property("TEST(A, B) {\n  " + property));
+  EXPECT_FALSE(drops_a_property("TEST(A, B) {\n  EXPECT_TRUE(" + property));
+  EXPECT_FALSE(drops_a_property("TEST(A, B) {\n  EXPECT_TRUE(\n      " + property));
+  EXPECT_FALSE(drops_a_property("TEST(A, B) {\n  const bool holds = " + property));
+  for (const SourceFile& file : source_files()) {
+    if (!file.path.starts_with("tests/") || !file.path.ends_with("_test.cpp")) continue;
+    EXPECT_FALSE(drops_a_property(file.text)) << file.path << ": a property whose result nobody reads: wrap it in EXPECT_TRUE";
+  }
+}
+
 TEST(Text, TopFoldersHaveAShortReadme) {
   for (const char* folder : {"scheduler", "kernels", "runtime", "launch", "configs", "tests"}) {
     const std::filesystem::path path = std::filesystem::path(BALLAST_SOURCE_DIR) / folder / "README.md";

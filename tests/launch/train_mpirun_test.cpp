@@ -119,6 +119,9 @@ TEST_F(TrainJob, WrongInputEndsWithOneMessageAndCode) {
   support::ChildProcess missing(train_command({"--set", "data.text_files.folder=\"/nowhere\""}));
   EXPECT_EQ(missing.wait(seconds(40)), 4) << missing.output();
   EXPECT_THAT(missing.output(), HasSubstr("/nowhere"));
+  support::ChildProcess spread(train_command({"--set", "parallel.tp=2"}));
+  EXPECT_EQ(spread.wait(seconds(40)), 2) << spread.output();
+  EXPECT_THAT(spread.output(), HasSubstr("parallel.tp: 2; training does not spread layers over ranks"));
 }
 
 }  // namespace
