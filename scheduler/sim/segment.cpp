@@ -3,13 +3,16 @@
 namespace ballast::scheduler {
 
 std::vector<Segment> segments(Pass pass, const std::vector<int>& layers, const std::vector<LayerKind>& kinds,
-                              const TokenSeconds& seconds) {
+                              const TokenSeconds& seconds, bool defers_weight_gradients) {
   const bool is_forward = pass == Pass::kForward;
-  const double scale = is_forward ? 1 : 2;
+  const bool defers = !is_forward && defers_weight_gradients;
   std::vector<Segment> result(layers.size() + 1);
   for (std::size_t i = 0; i <= layers.size(); ++i) {
     Segment& segment = result[i];
-    const auto add = [&](double token_seconds, Work work) { segment.pieces.push_back({scale * token_seconds, work}); };
+    const auto add = [&](double token_seconds, Work work) {
+      segment.pieces.push_back({is_forward || defers ? token_seconds : 2 * token_seconds, work});
+      if (defers) segment.weight_seconds += token_seconds;
+    };
     // Gate and up, then down: two kernels of which the first is twice as long.
     const auto add_feed_forward = [&](const LayerKind& kind) {
       const double third = (kind.has_experts ? seconds.moe_feed_forward : seconds.dense_feed_forward) / 3;
@@ -36,7 +39,7 @@ std::vector<Segment> segments(Pass pass, const std::vector<int>& layers, const s
       }
     } else {
       if (i == 0) {
-        add(seconds.head, Work::kHead);
+        segment.pieces.push_back({2 * seconds.head, Work::kHead});  // with the loss, both at once
       } else {
         add_projections(kinds[layers[i - 1]]);
       }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
@@ -26,13 +27,13 @@ constexpr std::size_t kMostPartsOfAllLayers = 8'000'000;
 constexpr int kRepeats = 8;
 
 /// What can run on a compute stream, first things first.
-enum class ItemClass : std::uint64_t { kLateSegment, kClusterTask, kTask, kReadySegment };
+enum class ItemClass : std::uint64_t { kOverdueWeights, kLateSegment, kClusterTask, kTask, kReadySegment, kWeights };
 
 /// Kinds of events; those of one time happen in this order.
 enum class EventKind : std::uint64_t { kDelivered, kArrives, kComputed };
 
 /// One thing of a layer of an instance: a message, a task, or a token group. Ordered by instance, layer, index.
-constexpr int kIndexBits = 34, kLayerBits = 14;
+constexpr int kIndexBits = 33, kLayerBits = 14;
 struct Key {
   std::uint64_t kind = 0;
   int instance = 0;
@@ -77,6 +78,7 @@ struct Instance {
   std::vector<int> instruction;      ///< by rank; -1 before its start
   std::vector<std::int64_t> left;    ///< by rank: exchanges, tasks and groups that are not done
   std::vector<int> kernel;           ///< by rank and group: of the segment it is in
+  std::vector<int> weight_waits;     ///< by rank and segment: groups that are not through it, if its weights wait for them
   struct Place {
     int layer = 0;
     int exchange = 0;
@@ -84,8 +86,16 @@ struct Instance {
   std::vector<Place> next_exchange;  ///< by rank and list
 };
 
+/// Gradients of weights that a rank has put off: segments of one backward pass, the oldest first.
+struct DeferredWeights {
+  int instance = 0;
+  std::deque<int> segments;
+  int kernel = 0;  ///< of the oldest one
+};
+
 struct RankState {
-  std::vector<std::uint64_t> ready;  ///< heap of keys, lowest first
+  std::vector<std::uint64_t> ready;  ///< heap of keys, lowest first; a key of weights may be out of date
+  DeferredWeights weights;
   bool is_running = false;
   bool is_marked = false;
   std::uint64_t running = 0;
@@ -158,7 +168,8 @@ class Engine {
     std::iota(order.begin(), order.end(), 0);
     if (pass == Pass::kBackward) std::reverse(order.begin(), order.end());
     instance.runs = layer_runs(instance.program->layers, order, most_repeats_);
-    instance.segments = segments(pass, instance.runs.layers, instance.program->layers, step_.token_seconds);
+    instance.segments =
+        segments(pass, instance.runs.layers, instance.program->layers, step_.token_seconds, options_.overlaps_linear);
     if (instances_.size() > (1u << 14) || instance.segments.size() > (1u << kLayerBits)) {
       throw std::invalid_argument(fmt::format("simulation: {} passes of {} layers; at most {} of {}", instances_.size(),
                                               instance.runs.layers.size(), 1 << 14, (1 << kLayerBits) - 1));
@@ -168,12 +179,20 @@ class Engine {
     instance.left.assign(num_ranks_, num_groups_);
     instance.kernel.assign(static_cast<std::size_t>(num_ranks_) * num_groups_, 0);
     instance.next_exchange.resize(static_cast<std::size_t>(num_ranks_) * num_lists_);
+    if (pass == Pass::kBackward && options_.overlaps_linear) defer_weights(instance);
     for (const int layer : instance.runs.layers) make_layer(instance, instance.program->program(pass, layer));
     for (int r = 0; r < num_ranks_; ++r) {
       for (int list = 0; list < num_lists_; ++list) {
         if (!instance.layers.empty())
           instance.next_exchange[r * num_lists_ + list].exchange = instance.layers[0].program->first_exchange[r];
       }
+    }
+  }
+
+  void defer_weights(Instance& instance) {
+    instance.weight_waits.assign(num_ranks_ * instance.segments.size(), num_groups_);
+    for (const Segment& segment : instance.segments) {
+      for (int r = 0; r < num_ranks_; ++r) instance.left[r] += weight_ticks(instance, segment, r) > 0;
     }
   }
 
@@ -255,10 +274,10 @@ class Engine {
   }
   Ticks kernel_ticks(const Instance& instance, const Segment& segment, int kernel, int rank, int group) const {
     const int count = num_kernels(instance, rank, group);
-    const Ticks ticks = piece_ticks(instance, segment.pieces[kernel / count], rank, group);
-    const int k = kernel % count;
-    return ticks * (k + 1) / count - ticks * k / count;
+    return part(piece_ticks(instance, segment.pieces[kernel / count], rank, group), kernel % count, count);
   }
+  /// One of `count` equal parts, but for rounding.
+  static Ticks part(Ticks ticks, int index, int count) { return ticks * (index + 1) / count - ticks * index / count; }
 
   /// Goes on with a segment: to its next kernel, to the barrier, or to its end.
   void advance_segment(int i, int s, int rank, int group) {
@@ -281,7 +300,49 @@ class Engine {
       }
     }
     kernel = 0;
+    if (!instance.weight_waits.empty() && --instance.weight_waits[rank * instance.segments.size() + s] == 0) {
+      defer_weights(i, s, rank);
+    }
     finish_segment(i, s, rank, group);
+  }
+
+  // ---- gradients of weights
+
+  Ticks weight_ticks(const Instance& instance, const Segment& segment, int rank) const {
+    const auto& tokens = instance.program->tokens[rank];
+    return to_ticks((tokens[0] + tokens[1]) * segment.weight_seconds);
+  }
+  /// Kernels in which a rank computes the gradients of the weights of a segment: as many as its inputs take.
+  int num_weight_kernels(const Instance& instance, const Segment& segment, int rank) const {
+    return static_cast<int>(segment.pieces.size()) * (num_kernels(instance, rank, 0) + num_kernels(instance, rank, 1));
+  }
+
+  void defer_weights(int i, int s, int rank) {
+    if (weight_ticks(instances_[i], instances_[i].segments[s], rank) == 0) return;
+    ranks_[rank].weights.instance = i;
+    std::deque<int>& waiting = ranks_[rank].weights.segments;
+    waiting.push_back(s);
+    if (waiting.size() == 1 || waiting.size() == kMostDeferredLayers + 1) make_weights_ready(i, rank);
+  }
+
+  /// Offers the next kernel of the oldest weights, before all else if too many wait.
+  void make_weights_ready(int i, int rank) {
+    const DeferredWeights& weights = ranks_[rank].weights;
+    const bool is_overdue = weights.segments.size() > kMostDeferredLayers;
+    make_ready(rank, {static_cast<std::uint64_t>(is_overdue ? ItemClass::kOverdueWeights : ItemClass::kWeights), i,
+                      weights.segments.front(), weights.kernel});
+  }
+
+  void finish_weight_kernel(const Key& item, int rank) {
+    DeferredWeights& weights = ranks_[rank].weights;
+    const Instance& instance = instances_[item.instance];
+    const bool is_last = ++weights.kernel == num_weight_kernels(instance, instance.segments[item.layer], rank);
+    if (is_last) {
+      weights.segments.pop_front();
+      weights.kernel = 0;
+    }
+    if (!weights.segments.empty()) make_weights_ready(item.instance, rank);
+    if (is_last) finish_one(item.instance, rank);
   }
 
   void finish_segment(int i, int s, int rank, int group) {
@@ -292,7 +353,10 @@ class Engine {
     layer.entry[rank] = now_;
     layer.barrier_idle[rank] = ranks_[rank].barrier_idle;
     const PassProgram& program = *layer.program;
-    if (is_first && options_.receives == ReceivePosting::kWithLayer) post_receives(i, s, rank);
+    const bool posts_receives = is_first && options_.receives == ReceivePosting::kWithLayer;
+    for (int e = program.first_exchange[rank]; posts_receives && e < program.first_exchange[rank + 1]; ++e) {
+      come_to_receives(i, s, program.exchanges[e]);
+    }
     for (int e = program.first_exchange[rank]; e < program.first_exchange[rank + 1]; ++e) {
       const ProgramExchange& exchange = program.exchanges[e];
       if (exchange.stage != Stage::kDispatch) break;  // dispatches come first
@@ -337,20 +401,16 @@ class Engine {
     }
   }
 
-  void post_receives(int i, int l, int rank) {
+  void come_to_receives(int i, int l, const ProgramExchange& exchange) {
     const PassProgram& program = *instances_[i].layers[l].program;
-    for (int e = program.first_exchange[rank]; e < program.first_exchange[rank + 1]; ++e) {
-      const ProgramExchange& exchange = program.exchanges[e];
-      for (std::int64_t k = exchange.first_receive; k < exchange.last_receive; ++k) come_to_message(i, l, program.receives[k]);
-    }
+    for (std::int64_t k = exchange.first_receive; k < exchange.last_receive; ++k) come_to_message(i, l, program.receives[k]);
   }
 
   void start_exchange(int i, int l, int e, int rank) {
     LayerState& layer = instances_[i].layers[l];
     const ProgramExchange& exchange = layer.program->exchanges[e];
     for (std::int64_t m = exchange.first_send; m < exchange.last_send; ++m) come_to_message(i, l, m);
-    for (std::int64_t k = exchange.first_receive; k < exchange.last_receive; ++k)
-      come_to_message(i, l, layer.program->receives[k]);
+    if (options_.receives == ReceivePosting::kWithExchange) come_to_receives(i, l, exchange);
     for (int g = 0; options_.overlaps_linear && g < num_groups_; ++g) {
       if (exchange.frees_at_start >> g & 1) free_group(i, l, rank, g);
     }
@@ -446,15 +506,22 @@ class Engine {
 
   void pick(int rank) {
     RankState& state = ranks_[rank];
-    if (state.is_running || state.ready.empty()) return;
-    std::pop_heap(state.ready.begin(), state.ready.end(), std::greater<>());
-    state.running = state.ready.back();
-    state.ready.pop_back();
+    if (state.is_running) return;
+    Key item;
+    do {
+      if (state.ready.empty()) return;
+      std::pop_heap(state.ready.begin(), state.ready.end(), std::greater<>());
+      state.running = state.ready.back();
+      state.ready.pop_back();
+      item = Key::unpacked(state.running);
+    } while (is_weights(item) && !is_next(state.weights, item));
     state.is_running = true;
-    const Key item = Key::unpacked(state.running);
     const Instance& instance = instances_[item.instance];
     Ticks ticks = 0;
-    if (is_segment(item)) {
+    if (is_weights(item)) {
+      const Segment& segment = instance.segments[item.layer];
+      ticks = part(weight_ticks(instance, segment, rank), state.weights.kernel, num_weight_kernels(instance, segment, rank));
+    } else if (is_segment(item)) {
       const Segment& segment = instance.segments[item.layer];
       const int group = static_cast<int>(item.index);
       const int kernel = instance.kernel[rank * num_groups_ + group];
@@ -477,6 +544,7 @@ class Engine {
     }
     const Key item = Key::unpacked(state.running);
     Instance& instance = instances_[item.instance];
+    if (is_weights(item)) return finish_weight_kernel(item, rank);
     if (is_segment(item)) {
       ++instance.kernel[rank * num_groups_ + static_cast<int>(item.index)];
       return advance_segment(item.instance, item.layer, rank, static_cast<int>(item.index));
@@ -496,6 +564,14 @@ class Engine {
     finish_one(item.instance, rank);
   }
 
+  static bool is_weights(const Key& item) {
+    const auto kind = static_cast<ItemClass>(item.kind);
+    return kind == ItemClass::kOverdueWeights || kind == ItemClass::kWeights;
+  }
+  static bool is_next(const DeferredWeights& weights, const Key& item) {
+    return weights.instance == item.instance && !weights.segments.empty() && weights.segments.front() == item.layer &&
+           weights.kernel == item.index;
+  }
   static bool is_segment(const Key& item) {
     const auto kind = static_cast<ItemClass>(item.kind);
     return kind == ItemClass::kLateSegment || kind == ItemClass::kReadySegment;
@@ -543,7 +619,10 @@ class Engine {
     span.pass = instance.pass;
     span.owner = span.rank = rank;
     span.micro_batch = instance.micro_batch;
-    if (is_segment(item)) {
+    if (is_weights(item)) {
+      span.work = Work::kWeightGradients;
+      span.layer = instance.segments[item.layer].layer;
+    } else if (is_segment(item)) {
       const Segment& segment = instance.segments[item.layer];
       const int group = static_cast<int>(item.index);
       const int kernel = instance.kernel[rank * num_groups_ + group];
@@ -585,6 +664,7 @@ class Engine {
           for (int g = 0; g < num_groups_; ++g) {
             for (const SegmentPiece& piece : instance.segments[s].pieces) linear[r] += times * piece_ticks(instance, piece, r, g);
           }
+          linear[r] += times * weight_ticks(instance, instance.segments[s], r);
         }
       }
       for (std::size_t l = 0; l < instance.layers.size(); ++l) add_layer(instance, static_cast<int>(l), attention, simulation);

@@ -12,6 +12,9 @@
 
 namespace ballast::scheduler {
 
+/// Layers whose gradients of weights may wait. When another one comes, the oldest is done before anything else.
+inline constexpr int kMostDeferredLayers = 2;
+
 /// When a rank is ready to receive.
 enum class ReceivePosting {
   kWithExchange,  ///< when it starts the exchange, as it does what it sends
@@ -21,11 +24,12 @@ enum class ReceivePosting {
 struct SimulationOptions {
   /// Linear work of tokens that are ready runs while others wait for their attention. The tokens of a rank form two groups, those
   /// whose outputs come back from other ranks and the rest; each goes through the layers by itself, at most one layer ahead of
-  /// the other. False: a layer's linear work starts when everything of its attention is done and back.
+  /// the other. In backward, gradients of weights wait until nothing else can run, those of at most kMostDeferredLayers layers.
+  /// False: a layer's linear work starts when everything of its attention is done and back.
   bool overlaps_linear = true;
   /// With that overlap, most tokens that go through a linear layer in one kernel. 0: all of a group.
   std::int64_t tokens_per_kernel = 1024;
-  ReceivePosting receives = ReceivePosting::kWithExchange;
+  ReceivePosting receives = ReceivePosting::kWithLayer;
   /// Tasks run in the order of the plan. False: the first one that is ready.
   bool is_strict = false;
   /// Of equal layers in a row so many are simulated, and the rest grow like those. 0: all. -1: all of a step of up to eight
@@ -86,8 +90,9 @@ struct Simulation {
 /// in each direction (network.h). Ranks walk through their programs with the cursor of the runtime; a pass of a layer is its
 /// expansion (plan/expand.h): a message travels when its source has started the exchange and its destination is ready to receive.
 /// A running kernel is not interrupted; of what is ready, linear work of late tokens goes first, then tasks of the cluster zone,
-/// other tasks, and linear work of ready tokens. In the forward pass of a layer with experts, all ranks wait for each other
-/// before the experts. Not counted: messages of experts, gradient reduction and update of parameters, start of kernels.
+/// other tasks, linear work of ready tokens, and gradients of weights. In the forward pass of a layer with experts, all ranks
+/// wait for each other before the experts. Not counted: messages of experts, gradient reduction and update of parameters, start
+/// of kernels.
 class Simulator {
  public:
   /// Input: a valid plan for this cluster and model. Cost: that of the expansion, once or twice per pass and micro-batch.

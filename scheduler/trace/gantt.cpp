@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kMostRanks = 64;
 constexpr double kWidth = 900, kLabel = 78, kRow = 11, kNicRow = 6, kGap = 8, kTop = 20;
-constexpr std::array<const char*, 8> kColors = {"#9ecae1", "#4292c6", "#08519c", "#fd8d3c",
+constexpr std::array<const char*, 9> kColors = {"#9ecae1", "#4292c6", "#08519c", "#c6dbef", "#fd8d3c",
                                                 "#74c476", "#238b45", "#006d2c", "#9e9ac8"};
 
 constexpr const char* kHead = R"(<!doctype html>

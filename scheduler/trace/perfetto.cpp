@@ -115,6 +115,8 @@ const char* name(Work work) {
       return "feed-forward";
     case Work::kHead:
       return "head";
+    case Work::kWeightGradients:
+      return "weight gradients";
     case Work::kAttention:
       return "attention";
     case Work::kDispatch:

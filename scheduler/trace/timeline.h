@@ -15,6 +15,7 @@ enum class Work : char {
   kProjections,  ///< queries, keys and values
   kFeedForward,  ///< what follows attention in a layer, its output projection included
   kHead,
+  kWeightGradients,  ///< of a layer, after the gradients of its inputs
   kAttention,
   kDispatch,  ///< the stages of an attention exchange
   kRotate,

@@ -66,13 +66,15 @@ TEST(Simulator, ARingOfTwoByHand) {
   options.records_messages = true;
   const Simulation simulation = simulate(ring_of_two(), slow_model(), slow_topology(1, 2), options);
   // Forward: projections to 6, own keys to 12 while the others' (128 bytes: 3 s) come, theirs to 16, output to 18. Backward:
-  // output to 22, own keys to 37, the others' to 47, their gradients to the owner at 50, projections to 62.
-  EXPECT_DOUBLE_EQ(simulation.makespan_seconds, 62);
+  // output's inputs to 20, own keys to 35, the others' to 45, their gradients to the owner at 48; meanwhile the output's weights
+  // to
+  // 47. Projections to 54, their weights to 60.
+  EXPECT_DOUBLE_EQ(simulation.makespan_seconds, 60);
   for (const RankTime& rank : simulation.ranks) {
     EXPECT_DOUBLE_EQ(rank.attention_seconds, 35);
     EXPECT_DOUBLE_EQ(rank.linear_seconds, 24);
-    EXPECT_DOUBLE_EQ(rank.exposed_seconds, 3);
-    EXPECT_DOUBLE_EQ(rank.end_seconds, 62);
+    EXPECT_DOUBLE_EQ(rank.exposed_seconds, 1);
+    EXPECT_DOUBLE_EQ(rank.end_seconds, 60);
   }
   const auto message = [](Pass pass, Stage stage, int round, int src) {
     return PlanMessage{0, pass, 0, stage, 0, round, src, 1 - src, 128};
@@ -92,7 +94,7 @@ TEST(Simulator, CardsAreUsedBetweenNodesOnly) {
   Topology topology = slow_topology(2, 1);
   topology.intra_node_bytes_per_second = 1e12;
   const Simulation between = simulate(ring_of_two(), slow_model(), topology);
-  EXPECT_DOUBLE_EQ(between.makespan_seconds, 62);
+  EXPECT_DOUBLE_EQ(between.makespan_seconds, 60);
   for (const NicBytes& nic : between.nics) {
     EXPECT_EQ(nic.sent, 3 * 128);
     EXPECT_EQ(nic.received, 3 * 128);
@@ -108,8 +110,9 @@ TEST(Simulator, LinearWorkOfReadyTokensRunsWhileOthersAreAway) {
   const Simulation simulation = simulate(served_sequence(), slow_model(), slow_topology(1, 2));
   // Rank 0 forward: projections of the first sequence to 6, of the second to 12, its attention to 18. Rank 1 has the first one's
   // queries, keys and values (192 bytes: 4 s) at 10, is done at 16, and the output (64 bytes: 2 s) is back at 18. Output of the
-  // first to 20, of the second to 22. Backward: outputs to 26 and 30, attention of the second to 45, its projections to 57: they
-  // are not interrupted when the first one's gradients are back at 26 + 2 + 15 + 4 = 47. Projections of the first to 69.
+  // first to 20, of the second to 22. Backward: outputs to 24 and 26, attention of the second to 41, its projections to 47: they
+  // are not interrupted when the first one's gradients are back at 24 + 2 + 15 + 4 = 45. Projections of the first to 53, weights
+  // of all outputs to 57 and of all projections to 69.
   EXPECT_DOUBLE_EQ(simulation.makespan_seconds, 69);
   EXPECT_DOUBLE_EQ(simulation.ranks[0].exposed_seconds, 0);
   EXPECT_DOUBLE_EQ(simulation.ranks[1].attention_seconds, 21);
@@ -127,22 +130,55 @@ TEST(Simulator, WithoutOverlapLinearWorkWaitsForEverything) {
 }
 
 TEST(Simulator, KernelsOfReadyTokensAreShortEnoughForLateOnes) {
+  // The first sequence's gradients are back in the middle of the second one's projections.
+  const Plan plan = plan_of({4, 4}, {TaskSet{{{0, 1, {{0, 0, 4}}}}}, Ring{1, {0}, {4}}}, {{{0, 0, 4}, {1, 0, 4}}, {}}, 2);
+  ModelShape model = slow_model();
+  model.num_layers = model.num_dense_layers = 2;
   SimulationOptions options;
-  options.tokens_per_kernel = 1;
-  const Simulation simulation = simulate(served_sequence(), slow_model(), slow_topology(1, 2), options);
-  // As above up to 45, when the second one's projections start. At 51 one token of them is done and the first one's two, 6 s
-  // each, go first; at 69 all is done.
-  EXPECT_DOUBLE_EQ(simulation.makespan_seconds, 69);
   options.records_timeline = true;
-  double late_end = 0, first_end = 1e9;
-  for (const Span& span : simulate(served_sequence(), slow_model(), slow_topology(1, 2), options).timeline.spans) {
-    if (span.work != Work::kProjections || span.pass != Pass::kBackward) continue;
-    late_end = std::max(late_end, span.end_seconds);
-    first_end = std::min(first_end, span.end_seconds);
-    EXPECT_DOUBLE_EQ(span.end_seconds - span.begin_seconds, 6);
+  const auto next_dispatch = [&](std::int64_t tokens_per_kernel) {
+    options.tokens_per_kernel = tokens_per_kernel;
+    for (const Span& span : simulate(plan, model, slow_topology(1, 2), options).timeline.spans) {
+      if (span.work == Work::kDispatch && span.pass == Pass::kBackward && span.layer == 0) return span.begin_seconds;
+    }
+    return -1.0;
+  };
+  EXPECT_LT(next_dispatch(1), next_dispatch(0));
+}
+
+TEST(Simulator, GradientsOfWeightsFillGapsUpToTwoLayersLater) {
+  constexpr int kLayers = 6;
+  ModelShape model = slow_model();
+  model.num_layers = model.num_dense_layers = kLayers;
+  SimulationOptions options;
+  options.records_timeline = true;
+  const auto weights_of = [&](const AttentionWork& work) {
+    const Plan plan = plan_of({4}, {work}, {{{0, 0, 4}}, {}}, kLayers);
+    std::map<int, std::pair<double, double>> begin_and_end;  // by layer
+    std::map<int, double> inputs_begin;
+    for (const Span& span : simulate(plan, model, slow_topology(1, 2), options).timeline.spans) {
+      if (span.pass != Pass::kBackward || span.lane != Lane::kCompute || span.rank != 0) continue;
+      if (span.work == Work::kWeightGradients) {
+        auto [it, is_new] = begin_and_end.try_emplace(span.layer, span.begin_seconds, span.end_seconds);
+        it->second.first = std::min(it->second.first, span.begin_seconds);
+        it->second.second = std::max(it->second.second, span.end_seconds);
+      } else if (span.work == Work::kFeedForward) {
+        inputs_begin.try_emplace(span.layer, span.begin_seconds);
+      }
+    }
+    return std::pair(begin_and_end, inputs_begin);
+  };
+  // All attention is away for longer than the weights of a layer take.
+  const auto [in_gaps, inputs] = weights_of(TaskSet{{{0, 1, {{0, 0, 4}}}}});
+  ASSERT_EQ(in_gaps.size(), static_cast<std::size_t>(kLayers));
+  for (int l = kLayers - 1; l > 0; --l) EXPECT_LE(in_gaps.at(l).second, inputs.at(l - 1)) << l;
+  // No gaps: weights are done when a third layer comes, not before.
+  const auto [overdue, no_wait] = weights_of(Ring{0, {0}, {4}});
+  ASSERT_EQ(overdue.size(), static_cast<std::size_t>(kLayers));
+  for (int l = kLayers - 1; l > 2; --l) {
+    EXPECT_GT(overdue.at(l).first, no_wait.at(l - 2)) << l;
+    EXPECT_LE(overdue.at(l).second, no_wait.at(l - 3)) << l;
   }
-  EXPECT_DOUBLE_EQ(first_end, 51);
-  EXPECT_DOUBLE_EQ(late_end, 69);
 }
 
 TEST(Simulator, ReceivesMayBePostedBeforeTheirExchange) {
@@ -150,6 +186,7 @@ TEST(Simulator, ReceivesMayBePostedBeforeTheirExchange) {
   Plan plan = plan_of({2, 4}, {TaskSet{{{0, 1, {{0, 0, 2}}}, {1, 0, {{1, 0, 4}}}}}}, {{{0, 0, 2}}, {{1, 0, 4}}});
   SimulationOptions options;
   options.overlaps_linear = false;
+  options.receives = ReceivePosting::kWithExchange;
   options.records_timeline = true;
   const auto returned_to_zero = [&] {
     for (const Span& span : simulate(plan, slow_model(), slow_topology(1, 2), options).timeline.spans) {
@@ -368,9 +405,9 @@ TEST(Simulator, FewLayersStandForAll) {
         // Where messages go one way only, ranks drift apart for many layers.
         const bool is_one_way = policy.name == std::string("llama_cp") || policy.name == std::string("wlb");
         EXPECT_NEAR(quick.makespan_seconds / full.makespan_seconds, 1,
-                    quick.is_exact ? 1e-9
+                    quick.is_exact ? 1e-4
                     : is_one_way   ? 0.2
-                                   : 0.02)
+                                   : 0.05)
             << policy.name << ", " << table << ", " << num_nodes << " nodes";
         EXPECT_EQ(quick.message_bytes, full.message_bytes);
         for (std::size_t r = 0; r < full.ranks.size(); ++r) {
