@@ -91,14 +91,15 @@ class CommError : public std::runtime_error {
 /// refuses every later call.
 class Pending {
  public:
+  using Clock = std::chrono::steady_clock;
   /// The destructor of an unfinished operation abandons it.
   class Operation {
    public:
     virtual ~Operation() = default;
     /// Makes progress; true when finished.
     virtual bool poll() = 0;
-    /// Blocks until finished. Throws CommError when the communicator's deadline passes first.
-    virtual void wait() = 0;
+    /// Blocks until finished. Throws CommError when the communicator's deadline, counted from `since`, passes first.
+    virtual void wait(Clock::time_point since) = 0;
   };
   Pending() = default;
   explicit Pending(std::unique_ptr<Operation> operation) : operation_(std::move(operation)) {}
@@ -115,10 +116,10 @@ class Pending {
 
   /// Makes progress; true when finished.
   bool poll() { return !operation_ || operation_->poll(); }
-  /// Blocks until finished. Throws: CommError when the communicator's deadline passes first, counted from this call.
-  void wait() {
+  /// Blocks until finished. Throws: CommError when the communicator's deadline passes first, counted from `since`.
+  void wait(Clock::time_point since = Clock::now()) {
     const std::unique_ptr<Operation> operation = std::move(operation_);
-    if (operation) operation->wait();
+    if (operation) operation->wait(since);
   }
 
  private:

@@ -96,9 +96,9 @@ class LocalOperation : public Pending::Operation {
     return settle();
   }
 
-  void wait() override {
+  void wait(Pending::Clock::time_point since) override {
     std::unique_lock lock(group_->mutex);
-    const auto end = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::nanoseconds>(deadline_);
+    const auto end = since + std::chrono::duration_cast<std::chrono::nanoseconds>(deadline_);
     if (!group_->changed.wait_until(lock, end, [this] { return settle(); })) {
       throw CommError(deadline_text(call_, rank_, group_->size, deadline_, missing()));
     }
@@ -388,7 +388,7 @@ class LocalCommunicator : public Communicator {
         }
       }
     });
-    operation->wait();
+    operation->wait(Pending::Clock::now());
     const Contribution& mine = operation->outcome();
     return mine.part ? std::make_unique<LocalCommunicator>(mine.part, mine.part_rank) : nullptr;
   }

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <mpi.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <array>
@@ -15,8 +14,8 @@
 #include <mutex>
 #include <numeric>
 #include <optional>
-#include <thread>
 
+#include "runtime/comm/backoff.h"
 #include "runtime/comm/deadline.h"
 #include "runtime/comm/reduction.h"
 
@@ -224,26 +223,6 @@ class Messages {
   std::vector<MPI_Status> statuses_;
 };
 
-// Lets others work: gives the core away, and sleeps when nothing comes.
-class Backoff {
- public:
-  void pause() {
-    if (num_yields_ < kNumYields) {
-      ++num_yields_;
-      sched_yield();
-      return;
-    }
-    std::this_thread::sleep_for(sleep_);
-    sleep_ = std::min(2 * sleep_, kLongestSleep);
-  }
-
- private:
-  static constexpr int kNumYields = 200;
-  static constexpr std::chrono::microseconds kLongestSleep{500};
-  int num_yields_ = 0;
-  std::chrono::microseconds sleep_{20};
-};
-
 // An operation is a list of stages; a stage computes and posts messages, and the next one starts when they are completed.
 class MpiOperation : public Pending::Operation {
  public:
@@ -272,11 +251,10 @@ class MpiOperation : public Pending::Operation {
     return is_done_;
   }
 
-  void wait() override {
-    const auto begin = std::chrono::steady_clock::now();
+  void wait(Pending::Clock::time_point since) override {
     Backoff backoff;
     while (!poll()) {
-      if (std::chrono::steady_clock::now() - begin > deadline_) {
+      if (Pending::Clock::now() - since > deadline_) {
         const std::string text = timeout_text();
         group_->process->fail(text);
         throw CommError(text);

@@ -4,9 +4,24 @@
 
 #include <algorithm>
 
+#include "runtime/comm/wait_for_any.h"
 #include "runtime/model/tensor_buffer.h"
 
 namespace ballast::model {
+namespace {
+
+/// Parcels of one peer are neighbours in a list and make one message. What the rank sends to itself is not a message.
+template <class Fn>
+void for_each_message(const std::vector<scheduler::Parcel>& parcels, int scheduler::Parcel::*peer, int rank, const Fn& fn) {
+  for (auto first = parcels.begin(); first != parcels.end();) {
+    const int whose = (*first).*peer;
+    const auto last = std::find_if(first, parcels.end(), [&](const scheduler::Parcel& p) { return p.*peer != whose; });
+    if (whose != rank) fn(std::span(first, last), whose);
+    first = last;
+  }
+}
+
+}  // namespace
 
 using scheduler::AttentionExchange;
 using scheduler::BlockTask;
@@ -27,11 +42,16 @@ AttentionPass::AttentionPass(const AttentionProgram& program, scheduler::Pass pa
       is_done_(attention_.tasks.size()) {}
 
 void AttentionPass::execute() {
+  post_receives();
   for (;;) {
     progress();
     if (compute_one()) continue;
     if (std::ranges::all_of(traffic_, [](const Traffic& t) { return t.state == State::kFinished; })) break;
-    wait_for_one();
+    wait_for_any();
+  }
+  {
+    const metrics::PhaseClock::Scope phase(clock_, metrics::StepPhase::kCommunication);
+    for (Traffic& traffic : traffic_) traffic.sending.wait();
   }
   for (std::size_t i = 0; i < traffic_.size(); ++i) {
     for (const auto& [parcel, rows] : traffic_[i].arrivals) put(attention_.exchanges[i].stage, *parcel, rows);
@@ -78,27 +98,38 @@ bool AttentionPass::is_ready(const BlockTask& task) const {
   return is_finished(Stage::kDispatch, task.queue, -1) && is_finished(Stage::kRotate, task.queue, task.round);
 }
 
+at::Tensor AttentionPass::message(std::span<const Parcel> parcels) const {
+  std::int64_t num_rows = 0;
+  for (const Parcel& parcel : parcels) num_rows += parcel.num_rows;
+  return at::empty({num_rows, head_dim_}, rows_);
+}
+
+void AttentionPass::post_receives() {
+  for (std::size_t i = 0; i < traffic_.size(); ++i) {
+    Traffic& traffic = traffic_[i];
+    std::vector<comm::Receive> receives;
+    for_each_message(attention_.exchanges[i].receives, &Parcel::src, program_.rank(),
+                     [&](std::span<const Parcel> parcels, int peer) {
+                       const at::Tensor& rows = traffic.received.emplace_back(message(parcels));
+                       std::int64_t row = 0;
+                       for (const Parcel& parcel : parcels) {
+                         traffic.arrivals.emplace_back(&parcel, rows.narrow(0, row, parcel.num_rows));
+                         row += parcel.num_rows;
+                       }
+                       receives.push_back({peer, buffer(rows)});
+                     });
+    if (!receives.empty()) traffic.receiving = ranks_.exchange({}, receives);
+  }
+}
+
 void AttentionPass::start(std::size_t index) {
   const AttentionExchange& exchange = attention_.exchanges[index];
   Traffic& traffic = traffic_[index];
   if (exchange.stage == Stage::kReturn) finish_queue(exchange.queue);
 
-  // Parcels of one peer are neighbours in both lists and make one message. What the rank sends to itself is not a message.
-  const auto for_each_message = [&](const std::vector<Parcel>& parcels, int Parcel::*peer, const auto& fn) {
-    for (auto first = parcels.begin(); first != parcels.end();) {
-      const auto last = std::find_if(first, parcels.end(), [&](const Parcel& p) { return p.*peer != (*first).*peer; });
-      if ((*first).*peer != program_.rank()) fn(std::span(first, last), (*first).*peer);
-      first = last;
-    }
-  };
-  const auto message = [&](std::span<const Parcel> parcels) {
-    std::int64_t num_rows = 0;
-    for (const Parcel& parcel : parcels) num_rows += parcel.num_rows;
-    return traffic.buffers.emplace_back(at::empty({num_rows, head_dim_}, rows_));
-  };
   std::vector<comm::Send> sends;
-  for_each_message(exchange.sends, &Parcel::dst, [&](std::span<const Parcel> parcels, int peer) {
-    const at::Tensor rows = message(parcels);
+  for_each_message(exchange.sends, &Parcel::dst, program_.rank(), [&](std::span<const Parcel> parcels, int peer) {
+    const at::Tensor& rows = traffic.sent.emplace_back(message(parcels));
     std::int64_t row = 0;
     for (const Parcel& parcel : parcels) {
       rows.narrow(0, row, parcel.num_rows).copy_(take(exchange.stage, parcel).reshape({parcel.num_rows, head_dim_}));
@@ -106,44 +137,35 @@ void AttentionPass::start(std::size_t index) {
     }
     sends.push_back({peer, buffer(rows)});
   });
-  std::vector<comm::Receive> receives;
-  for_each_message(exchange.receives, &Parcel::src, [&](std::span<const Parcel> parcels, int peer) {
-    const at::Tensor rows = message(parcels);
-    std::int64_t row = 0;
-    for (const Parcel& parcel : parcels) {
-      traffic.arrivals.emplace_back(&parcel, rows.narrow(0, row, parcel.num_rows));
-      row += parcel.num_rows;
-    }
-    receives.push_back({peer, buffer(rows)});
-  });
   for (const Parcel& parcel : exchange.sends) {
     if (parcel.dst != program_.rank()) continue;
     traffic.arrivals.emplace_back(&parcel, take(exchange.stage, parcel).reshape({parcel.num_rows, head_dim_}));
   }
   finish_sending();
-  traffic.pending = ranks_.exchange(sends, receives);
+  if (!sends.empty()) traffic.sending = ranks_.exchange(sends, {});
   traffic.state = State::kStarted;
 }
 
 void AttentionPass::finish(std::size_t index) {
   Traffic& traffic = traffic_[index];
   traffic.state = State::kFinished;
-  traffic.pending = {};
   const Stage stage = attention_.exchanges[index].stage;
   if (stage == Stage::kReturn) return;  // several parcels may go to one row: they wait for their turn
   for (const auto& [parcel, rows] : traffic.arrivals) put(stage, *parcel, rows);
   traffic.arrivals.clear();
-  traffic.buffers.clear();
+  traffic.received.clear();
 }
 
 void AttentionPass::progress() {
   for (bool moved = true; moved;) {
     moved = false;
     for (std::size_t i = 0; i < num_started_; ++i) {
-      if (traffic_[i].state == State::kStarted && traffic_[i].pending.poll()) {
+      Traffic& traffic = traffic_[i];
+      if (traffic.state == State::kStarted && traffic.receiving.poll()) {
         finish(i);
         moved = true;
       }
+      if (!traffic.sent.empty() && traffic.sending.poll()) traffic.sent.clear();
     }
     while (num_started_ < traffic_.size() && may_start(attention_.exchanges[num_started_])) {
       start(num_started_++);
@@ -169,16 +191,15 @@ bool AttentionPass::compute_one() {
   return true;
 }
 
-void AttentionPass::wait_for_one() {
+void AttentionPass::wait_for_any() {
   const metrics::PhaseClock::Scope phase(clock_, metrics::StepPhase::kCommunication);
+  std::vector<comm::Pending*> pending;
   for (std::size_t i = 0; i < num_started_; ++i) {
-    if (traffic_[i].state != State::kStarted) continue;
-    traffic_[i].pending.wait();
-    finish(i);
-    return;
+    if (traffic_[i].state == State::kStarted) pending.push_back(&traffic_[i].receiving);
   }
-  TORCH_CHECK(false, "attention of rank ", program_.rank(), ": nothing can go on; exchange ", num_started_, " of ",
+  TORCH_CHECK(!pending.empty(), "attention of rank ", program_.rank(), ": nothing can go on; exchange ", num_started_, " of ",
               traffic_.size(), " waits for what no exchange brings");
+  comm::wait_for_any(pending, ranks_.deadline());
 }
 
 }  // namespace ballast::model

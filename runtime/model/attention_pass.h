@@ -1,6 +1,6 @@
 #pragma once
-// Runs one rank's part of a pass: starts its exchanges in the plan's order as soon as what they send is there, and computes
-// blocks in between.
+// Runs one rank's part of a pass: posts all its receives, starts its exchanges in the plan's order as soon as what they send is
+// there, and computes blocks in between.
 #include <ATen/core/Tensor.h>
 
 #include <vector>
@@ -19,6 +19,8 @@ class AttentionPass {
   AttentionPass& operator=(const AttentionPass&) = delete;
 
   /// Runs everything. What comes home is added in the plan's order, whatever order it arrived in.
+  /// Memory: what is received has its place from the start, all blocks of the rank's rings included; it is given back exchange by
+  /// exchange.
   /// Throws: CommError, naming the peer, when a message does not come within the deadline.
   void execute();
 
@@ -45,11 +47,13 @@ class AttentionPass {
 
   enum class State { kWaiting, kStarted, kFinished };
   struct Traffic {
-    State state = State::kWaiting;
-    comm::Pending pending;
-    std::vector<at::Tensor> buffers;                                        ///< of the messages, alive while they travel
+    State state = State::kWaiting;           ///< finished: started, and everything has come; what it sends may still travel
+    std::vector<at::Tensor> received, sent;  ///< buffers of the messages, alive while they travel
+    comm::Pending receiving, sending;        ///< after the buffers: they are given up first
     std::vector<std::pair<const scheduler::Parcel*, at::Tensor>> arrivals;  ///< views of received rows
   };
+  at::Tensor message(std::span<const scheduler::Parcel> parcels) const;
+  void post_receives();
   bool is_finished(scheduler::Stage stage, int queue, int round) const;
   bool are_tasks_done(int queue, int round) const;  ///< round < 0: all rounds
   bool may_start(const scheduler::AttentionExchange& exchange) const;
@@ -58,7 +62,7 @@ class AttentionPass {
   void finish(std::size_t exchange);
   void progress();
   bool compute_one();
-  void wait_for_one();
+  void wait_for_any();
 
   const AttentionProgram& program_;
   scheduler::Pass pass_;

@@ -19,6 +19,7 @@ TEST(MessagesAgreeOverMpi, RunSendsWhatThePlanSays) {
           policy.name);
       const agreement::RecordedRun run = agreement::train_recorded(support::mpi_world(), 1, options);
       EXPECT_EQ(run.difference, "");
+      EXPECT_TRUE(run.posts_receives_first);
       if (options.is_capped) {
         EXPECT_GT(run.num_messages, 0);
       }

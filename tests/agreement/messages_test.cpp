@@ -24,6 +24,7 @@ Total expect_messages_as_planned(int num_ranks, int ep, const agreement::TraceOp
     const agreement::RecordedRun run = agreement::train_recorded(world, ep, options);
     const std::lock_guard lock(mutex);
     EXPECT_EQ(run.difference, "");
+    EXPECT_TRUE(run.posts_receives_first);
     total.num_messages += run.num_messages;
     total.num_communicators = run.num_communicators;
   });

@@ -3,19 +3,24 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "scheduler/plan/messages.h"
 
 namespace ballast::agreement {
 namespace {
 
-/// A message as both sides can describe it.
+/// A message as both sides can describe it. Sends and receives are two lists: receives are posted with the layer, before it sends
+/// anything, and the order between a send and a receive has no meaning.
 struct Message {
-  std::int64_t exchange = 0;  ///< which one of this rank
+  std::int64_t exchange = 0;  ///< which one in which this rank sends, or receives
   std::string direction;
   int peer = 0;
   std::int64_t num_bytes = 0;
-  std::string meaning = {};  ///< only planned messages have one
+  std::string meaning = {};   ///< only planned messages have one
+  std::int64_t layer = 0;     ///< of a planned message: which pass of a layer, counted through the run
+  std::int64_t position = 0;  ///< of a recorded message: in the log
   bool operator==(const Message& other) const {
     return exchange == other.exchange && direction == other.direction && peer == other.peer && num_bytes == other.num_bytes;
   }
@@ -27,24 +32,29 @@ std::string text(const std::vector<Message>& messages, std::size_t i) {
   return fmt::format("exchange {}, {} {}, {} bytes{}", m.exchange, m.direction, m.peer, m.num_bytes, m.meaning);
 }
 
-std::vector<Message> planned_messages(const TraceOptions& options, int rank, int num_ranks) {
+/// Messages of one direction.
+using Direction = std::vector<scheduler::PeerBytes> scheduler::ExchangeMessages::*;
+
+std::vector<Message> planned_messages(const TraceOptions& options, int rank, int num_ranks, const char* name_of_direction,
+                                      Direction direction) {
   std::vector<Message> result;
   std::int64_t num_exchanges = 0;
+  std::int64_t layer = -1;  // counted in both directions alike
   for (int step = 0; step < options.num_steps; ++step) {
     const scheduler::Plan plan = plan_of_step(options, num_ranks, step);
+    std::tuple<int, scheduler::Pass, int> last{-1, {}, 0};
     for (const scheduler::ExchangeMessages& exchange :
          scheduler::attention_messages(plan, rank, head_counts(options), topology(options, num_ranks).node_of_rank,
                                        {row_bytes(options), row_bytes(options)})) {
+      if (std::tuple(exchange.micro_batch, exchange.pass, exchange.layer) != last) ++layer;
+      last = {exchange.micro_batch, exchange.pass, exchange.layer};
+      if ((exchange.*direction).empty()) continue;
       const std::string meaning =
           fmt::format(" (step {}, micro-batch {}, {}, layer {}, {} of queue {}, round {})", step, exchange.micro_batch,
                       name(exchange.pass), exchange.layer, name(exchange.stage), exchange.queue, exchange.round);
-      const auto add = [&](const char* direction, const std::vector<scheduler::PeerBytes>& messages) {
-        for (const auto& [peer, num_bytes] : messages) {
-          result.push_back({num_exchanges, direction, peer, num_bytes, meaning});
-        }
-      };
-      add("send", exchange.sends);
-      add("receive", exchange.receives);
+      for (const auto& [peer, num_bytes] : exchange.*direction) {
+        result.push_back({num_exchanges, name_of_direction, peer, num_bytes, meaning, layer});
+      }
       ++num_exchanges;
     }
   }
@@ -53,15 +63,15 @@ std::vector<Message> planned_messages(const TraceOptions& options, int rank, int
 
 /// Point-to-point messages on the communicator of all ranks; those of experts are on a part of it, and everything else that a
 /// step does is a collective.
-std::vector<Message> recorded_messages(const std::vector<comm::Record>& records) {
+std::vector<Message> recorded_messages(const std::vector<comm::Record>& records, const char* name_of_direction) {
   std::vector<Message> result;
   std::int64_t num_exchanges = 0;
   std::int64_t call = -1;
   for (const comm::Record& record : records) {
-    if (record.communicator != 0 || (record.operation != "send" && record.operation != "receive")) continue;
+    if (record.communicator != 0 || record.operation != name_of_direction) continue;
     if (record.call != call && call >= 0) ++num_exchanges;
     call = record.call;
-    result.push_back({num_exchanges, record.operation, record.peer, record.num_bytes});
+    result.push_back({num_exchanges, record.operation, record.peer, record.num_bytes, {}, 0, &record - records.data()});
   }
   return result;
 }
@@ -71,16 +81,30 @@ std::vector<Message> recorded_messages(const std::vector<comm::Record>& records)
 RecordedRun train_recorded(comm::Communicator& world, int ep, const TraceOptions& options) {
   comm::RecordingCommunicator recorded(world);
   train(recorded, ep, options);
-  const std::vector<Message> planned = planned_messages(options, world.rank(), world.size());
-  const std::vector<Message> sent = recorded_messages(recorded.records());
   RecordedRun run;
-  run.num_messages = static_cast<std::int64_t>(sent.size());
   run.num_communicators = static_cast<int>(std::ranges::count(recorded.records(), "split", &comm::Record::operation));
-  for (std::size_t i = 0; i < std::max(planned.size(), sent.size()); ++i) {
-    if (i < std::min(planned.size(), sent.size()) && planned[i] == sent[i]) continue;
-    run.difference = fmt::format("message {} of rank {}: planned {}, done {}; {} planned, {} done", i, world.rank(),
-                                 text(planned, i), text(sent, i), planned.size(), sent.size());
-    break;
+  std::map<std::int64_t, std::int64_t> first_send, last_receive;  // positions in the log, by layer
+  const auto compare = [&](const char* name_of_direction, Direction direction, const auto& note) {
+    const std::vector<Message> planned = planned_messages(options, world.rank(), world.size(), name_of_direction, direction);
+    const std::vector<Message> done = recorded_messages(recorded.records(), name_of_direction);
+    run.num_messages += static_cast<std::int64_t>(done.size());
+    for (std::size_t i = 0; i < std::max(planned.size(), done.size()); ++i) {
+      if (i < std::min(planned.size(), done.size()) && planned[i] == done[i]) {
+        note(planned[i].layer, done[i].position);
+        continue;
+      }
+      run.difference += fmt::format("{} {} of rank {}: planned {}, done {}; {} planned, {} done", name_of_direction, i,
+                                    world.rank(), text(planned, i), text(done, i), planned.size(), done.size());
+      break;
+    }
+  };
+  compare("send", &scheduler::ExchangeMessages::sends,
+          [&](std::int64_t layer, std::int64_t position) { first_send.emplace(layer, position); });
+  compare("receive", &scheduler::ExchangeMessages::receives,
+          [&](std::int64_t layer, std::int64_t position) { last_receive[layer] = position; });
+  for (const auto& [layer, position] : first_send) {
+    const auto receive = last_receive.find(layer);
+    run.posts_receives_first = run.posts_receives_first && (receive == last_receive.end() || receive->second < position);
   }
   return run;
 }

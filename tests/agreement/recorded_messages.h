@@ -7,13 +7,13 @@
 
 namespace ballast::agreement {
 
-/// Trains on `world`, recorded, and compares this rank's messages with the plans' in kind, peer, bytes and order.
-/// Returns: the first difference, or nothing.
 struct RecordedRun {
-  std::string difference;
-  std::int64_t num_messages = 0;  ///< of attention, sent or received by this rank
-  int num_communicators = 0;      ///< those that were split off, recorded or not
+  std::string difference;            ///< the first in what is sent, and in what is received; empty: none
+  bool posts_receives_first = true;  ///< all receives of each layer before its first send
+  std::int64_t num_messages = 0;     ///< of attention, sent or received by this rank
+  int num_communicators = 0;         ///< those that were split off, recorded or not
 };
+/// Trains on `world`, recorded, and compares this rank's messages with the plans' in kind, peer, bytes and order.
 RecordedRun train_recorded(comm::Communicator& world, int ep, const TraceOptions& options);
 
 }  // namespace ballast::agreement
