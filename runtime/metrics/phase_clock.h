@@ -38,6 +38,7 @@ class PhaseClock {
     StepPhase outer_;
   };
 
+  StepPhase current() const { return current_; }
   /// Times by phase since construction or the last call.
   Times take_times();
   /// Of these the wall time.

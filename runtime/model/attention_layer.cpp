@@ -37,11 +37,11 @@ at::Tensor AttentionLayer::project(const Projection& projection, const at::Tenso
   return projected.view({normed_TD.size(0), num_heads, config_.head_dim});
 }
 
-at::Tensor AttentionLayer::project_backward(const Projection& projection, const at::Tensor& dy,
-                                            const at::Tensor& normed_TD) const {
+at::Tensor AttentionLayer::project_backward(const Projection& projection, const at::Tensor& dy, const at::Tensor& normed_TD,
+                                            WeightGradients& gradients) const {
   const at::Tensor dy_flat = dy.reshape({dy.size(0), dy.size(1) * dy.size(2)});
-  if (projection.bias.value.defined()) projection.bias.gradient.add_(dy_flat.sum(0));
-  kernels::accumulate_linear_weight_gradient(dy_flat, normed_TD, projection.weight.gradient);
+  if (projection.bias.value.defined()) gradients.add_bias(dy_flat, projection.bias);
+  gradients.add_linear(dy_flat, normed_TD, projection.weight);
   return kernels::linear_backward_input(dy_flat, projection.weight.value);
 }
 
@@ -74,33 +74,34 @@ at::Tensor AttentionLayer::forward(const at::Tensor& x_TD, const PackedBatch& ba
 }
 
 at::Tensor AttentionLayer::backward(const at::Tensor& dy_TD, const PackedBatch& batch, AttentionActivations& activations,
-                                    AttentionActivations& source) const {
+                                    AttentionActivations& source, WeightGradients& gradients,
+                                    WaitingWeightGradients& waiting) const {
   AttentionActivations& a = activations;
   HomeAttention& attention = a.attention;
   const at::Tensor o_flat = attention.o_TNH.view({dy_TD.size(0), output_.value.size(1)});
-  kernels::accumulate_linear_weight_gradient(dy_TD, o_flat, output_.gradient);
+  gradients.add_linear(dy_TD, o_flat, output_);
   const at::Tensor do_TNH = kernels::linear_backward_input(dy_TD, output_.value).view(attention.o_TNH.sizes());
-  const at::Tensor dq_TNH =
-      ring_attention_backward(*batch.attention, *ranks_, *clock_, scale_, do_TNH, attention, source.attention);
+  const at::Tensor dq_TNH = ring_attention_backward(*batch.attention, *ranks_, *clock_, scale_, do_TNH, attention,
+                                                    source.attention, [&waiting] { return waiting.run_one(); });
 
   const auto positioned_backward = [&](const Projection& projection, const at::Tensor& dheads, const at::Tensor& raw,
                                        const at::Tensor& rstd) {
     at::Tensor dprojected = kernels::rotary_backward(dheads, batch.position_T, config_.rope_theta);
     if (projection.norm.value.defined()) {
       const kernels::RmsNormGradient head_norm = kernels::rms_norm_backward(dprojected, raw, projection.norm.value, rstd);
-      projection.norm.gradient.add_(head_norm.dweight_D);
+      gradients.add_part(head_norm.dweight_D, projection.norm);
       dprojected = head_norm.dx;
     }
-    return project_backward(projection, dprojected, a.normed_TD);
+    return project_backward(projection, dprojected, a.normed_TD, gradients);
   };
   at::Tensor dnormed = positioned_backward(query_, dq_TNH, a.query_TNH, a.query_rstd);
   if (attention.k_TGH
           .defined()) {  // this layer made keys and values: all readers (itself and later layers) have added their gradients
     dnormed.add_(positioned_backward(key_, attention.dk_TGH, a.key_TGH, a.key_rstd));
-    dnormed.add_(project_backward(value_, attention.dv_TGH, a.normed_TD));
+    dnormed.add_(project_backward(value_, attention.dv_TGH, a.normed_TD, gradients));
   }
   const kernels::RmsNormGradient norm = kernels::rms_norm_backward(dnormed, a.x_TD, norm_.value, a.rstd_T);
-  norm_.gradient.add_(norm.dweight_D);
+  gradients.add_part(norm.dweight_D, norm_);
   return norm.dx.add_(dy_TD);
 }
 

@@ -4,6 +4,7 @@
 #include "runtime/model/packed_batch.h"
 #include "runtime/model/parameters.h"
 #include "runtime/model/ring_attention.h"
+#include "runtime/model/weight_gradients.h"
 
 namespace ballast::model {
 
@@ -25,17 +26,19 @@ class AttentionLayer {
   /// Returns: the residual stream after attention, [T, D].
   at::Tensor forward(const at::Tensor& x_TD, const PackedBatch& batch, AttentionActivations& activations,
                      AttentionActivations& source) const;
-  /// Returns: dx [T, D]. Adds the gradients of the layer's parameters; adds to the source's dk, dv.
+  /// Returns: dx [T, D]; `gradients` gets those of the weights; adds to the source's dk, dv.
+  /// Input: `gradients` of earlier layers may run while messages travel.
   at::Tensor backward(const at::Tensor& dy_TD, const PackedBatch& batch, AttentionActivations& activations,
-                      AttentionActivations& source) const;
+                      AttentionActivations& source, WeightGradients& gradients, WaitingWeightGradients& waiting) const;
 
  private:
   struct Projection {
     Weight weight, bias, norm;  ///< bias and norm undefined where the model has none
   };
   at::Tensor project(const Projection& projection, const at::Tensor& normed_TD, std::int64_t num_heads) const;
-  /// Adds the parameter gradients of a projection; returns its part of the gradient of the normed input.
-  at::Tensor project_backward(const Projection& projection, const at::Tensor& dy, const at::Tensor& normed_TD) const;
+  /// A projection's part of the gradient of the normed input.
+  at::Tensor project_backward(const Projection& projection, const at::Tensor& dy, const at::Tensor& normed_TD,
+                              WeightGradients& gradients) const;
 
   const ModelConfig& config_;
   comm::Communicator* ranks_;

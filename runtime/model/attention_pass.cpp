@@ -41,13 +41,13 @@ AttentionPass::AttentionPass(const AttentionProgram& program, scheduler::Pass pa
       traffic_(attention_.exchanges.size()),
       is_done_(attention_.tasks.size()) {}
 
-void AttentionPass::execute() {
+void AttentionPass::execute(const std::function<bool()>& do_other_work) {
   post_receives();
   for (;;) {
     progress();
     if (compute_one()) continue;
     if (std::ranges::all_of(traffic_, [](const Traffic& t) { return t.state == State::kFinished; })) break;
-    wait_for_any();
+    if (!do_other_work()) wait_for_any();
   }
   {
     const metrics::PhaseClock::Scope phase(clock_, metrics::StepPhase::kCommunication);

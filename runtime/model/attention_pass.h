@@ -3,6 +3,7 @@
 // there, and computes blocks in between.
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <vector>
 
 #include "runtime/comm/communicator.h"
@@ -18,11 +19,11 @@ class AttentionPass {
   AttentionPass(const AttentionPass&) = delete;
   AttentionPass& operator=(const AttentionPass&) = delete;
 
-  /// Runs everything. What comes home is added in the plan's order, whatever order it arrived in.
-  /// Memory: what is received has its place from the start, all blocks of the rank's rings included; it is given back exchange by
-  /// exchange.
-  /// Throws: CommError, naming the peer, when a message does not come within the deadline.
-  void execute();
+  /// Runs everything, and `do_other_work` while messages travel and nothing is ready, as long as it finds some. What comes home
+  /// is added in the plan's order, whatever order it arrived in. Memory: what is received has its place from the start, all
+  /// blocks of the rank's rings included; it is given back exchange by exchange. Throws: CommError, naming the peer, when a
+  /// message does not come within the deadline.
+  void execute(const std::function<bool()>& do_other_work);
 
  protected:
   /// Input: `rows` describes a message row: [head_dim] elements of the activations' type.

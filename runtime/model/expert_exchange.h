@@ -31,6 +31,8 @@ ExpertExchange expert_exchange(const at::Tensor& expert_NK, std::span<const std:
 class RowsInFlight {
  public:
   RowsInFlight(comm::Communicator& ep, std::span<const scheduler::Transfer> transfers, at::Tensor rows);
+  /// True when the rows are there.
+  bool poll() { return pending_.poll(); }
   /// Waits. Returns: the received rows, in order of their source.
   at::Tensor wait();
 

@@ -14,12 +14,12 @@ at::Tensor FeedForward::forward(const at::Tensor& x_TD, FeedForwardActivations& 
   return kernels::linear(activations.hidden_TF, down.value);
 }
 
-at::Tensor FeedForward::backward(const at::Tensor& dy_TD, const at::Tensor& x_TD,
-                                 const FeedForwardActivations& activations) const {
-  kernels::accumulate_linear_weight_gradient(dy_TD, activations.hidden_TF, down.gradient);
+at::Tensor FeedForward::backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, const FeedForwardActivations& activations,
+                                 WeightGradients& gradients) const {
+  gradients.add_linear(dy_TD, activations.hidden_TF, down);
   const at::Tensor dhidden_TF = kernels::linear_backward_input(dy_TD, down.value);
   const at::Tensor dgate_up_T2F = kernels::swiglu_backward(dhidden_TF, activations.gate_up_T2F);
-  kernels::accumulate_linear_weight_gradient(dgate_up_T2F, x_TD, gate_up.gradient);
+  gradients.add_linear(dgate_up_T2F, x_TD, gate_up);
   return kernels::linear_backward_input(dgate_up_T2F, gate_up.value);
 }
 
@@ -37,10 +37,11 @@ at::Tensor DenseLayer::forward(const at::Tensor& x_TD, DenseLayerActivations& ac
   return feed_forward_.forward(norm.y, activations.feed_forward).add_(x_TD);
 }
 
-at::Tensor DenseLayer::backward(const at::Tensor& dy_TD, const DenseLayerActivations& activations) const {
-  const at::Tensor dnormed_TD = feed_forward_.backward(dy_TD, activations.normed_TD, activations.feed_forward);
+at::Tensor DenseLayer::backward(const at::Tensor& dy_TD, const DenseLayerActivations& activations,
+                                WeightGradients& gradients) const {
+  const at::Tensor dnormed_TD = feed_forward_.backward(dy_TD, activations.normed_TD, activations.feed_forward, gradients);
   const kernels::RmsNormGradient norm = kernels::rms_norm_backward(dnormed_TD, activations.x_TD, norm_.value, activations.rstd_T);
-  norm_.gradient.add_(norm.dweight_D);
+  gradients.add_part(norm.dweight_D, norm_);
   return norm.dx.add_(dy_TD);
 }
 

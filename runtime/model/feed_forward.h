@@ -2,6 +2,7 @@
 // down(swiglu(gate_up(x))): the dense feed-forward, also the shape of the shared experts; and the layer around it.
 #include "runtime/model/model_config.h"
 #include "runtime/model/parameters.h"
+#include "runtime/model/weight_gradients.h"
 
 namespace ballast::model {
 
@@ -15,8 +16,9 @@ struct FeedForward {
 
   /// Shapes: x [T, D] -> [T, D].
   at::Tensor forward(const at::Tensor& x_TD, FeedForwardActivations& activations) const;
-  /// Returns: dx [T, D]; adds the parameter gradients.
-  at::Tensor backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, const FeedForwardActivations& activations) const;
+  /// Returns: dx [T, D]; `gradients` gets those of the weights.
+  at::Tensor backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, const FeedForwardActivations& activations,
+                      WeightGradients& gradients) const;
 };
 
 struct DenseLayerActivations {
@@ -29,7 +31,8 @@ class DenseLayer {
  public:
   DenseLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer);
   at::Tensor forward(const at::Tensor& x_TD, DenseLayerActivations& activations) const;
-  at::Tensor backward(const at::Tensor& dy_TD, const DenseLayerActivations& activations) const;
+  /// Returns: dx [T, D]; `gradients` gets those of the weights.
+  at::Tensor backward(const at::Tensor& dy_TD, const DenseLayerActivations& activations, WeightGradients& gradients) const;
 
  private:
   double rms_norm_eps_;

@@ -6,6 +6,7 @@
 
 #include "kernels/expert_rows/expert_rows.h"
 #include "kernels/grouped_linear/grouped_linear.h"
+#include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/swiglu/swiglu.h"
 #include "runtime/comm/exchange.h"
@@ -21,6 +22,8 @@ using metrics::StepPhase;
 at::Tensor index_of(const std::vector<std::int64_t>& rows) {
   return at::from_blob(const_cast<std::int64_t*>(rows.data()), {static_cast<std::int64_t>(rows.size())}, at::kLong);
 }
+
+bool no_other_work() { return false; }
 
 at::Tensor reordered(const at::Tensor& rows, const at::Tensor& order) {
   return order.defined() ? kernels::gather_rows(rows, order) : rows;
@@ -74,12 +77,11 @@ at::Tensor MoeLayer::experts_forward(MoeActivations& a) const {
   return kernels::grouped_linear(a.hidden_SF, experts_down_.value, a.exchange.expert_offsets);
 }
 
-at::Tensor MoeLayer::experts_backward(const at::Tensor& dy_SD, const MoeActivations& a) const {
-  kernels::accumulate_grouped_linear_weight_gradient(dy_SD, a.hidden_SF, experts_down_.gradient, a.exchange.expert_offsets);
+at::Tensor MoeLayer::experts_backward(const at::Tensor& dy_SD, const MoeActivations& a, WeightGradients& gradients) const {
+  gradients.add_grouped_linear(dy_SD, a.hidden_SF, experts_down_, a.exchange.expert_offsets);
   const at::Tensor dhidden_SF = kernels::grouped_linear_backward_input(dy_SD, experts_down_.value, a.exchange.expert_offsets);
   const at::Tensor dgate_up_S2F = kernels::swiglu_backward(dhidden_SF, a.gate_up_S2F);
-  kernels::accumulate_grouped_linear_weight_gradient(dgate_up_S2F, a.expert_input_SD, experts_gate_up_.gradient,
-                                                     a.exchange.expert_offsets);
+  gradients.add_grouped_linear(dgate_up_S2F, a.expert_input_SD, experts_gate_up_, a.exchange.expert_offsets);
   return kernels::grouped_linear_backward_input(dgate_up_S2F, experts_gate_up_.value, a.exchange.expert_offsets);
 }
 
@@ -103,32 +105,38 @@ at::Tensor MoeLayer::forward(const at::Tensor& x_TD, const PackedBatch& batch, R
 
   RowsInFlight dispatch(mesh_.ep(), a.exchange.dispatch, kernels::gather_rows(a.normed_TD, a.routing.row_token_R));
   at::Tensor y_TD = shared_.forward(a.normed_TD, a.shared);  // while the rows travel
-  a.expert_input_SD = reordered(wait(dispatch), a.exchange.by_expert_S);
+  a.expert_input_SD = reordered(wait(dispatch, no_other_work), a.exchange.by_expert_S);
   RowsInFlight combine(mesh_.ep(), comm::reversed(a.exchange.dispatch), reordered(experts_forward(a), a.exchange.by_source_S));
   y_TD.add_(x_TD);
-  a.expert_output_RD = wait(combine);
+  a.expert_output_RD = wait(combine, no_other_work);
   return y_TD.add_(kernels::combine_rows(a.expert_output_RD, a.routing.row_token_R, a.routing.row_weight_R, x_TD.size(0)));
 }
 
-at::Tensor MoeLayer::backward(const at::Tensor& dy_TD, const MoeActivations& a) const {
+at::Tensor MoeLayer::backward(const at::Tensor& dy_TD, const MoeActivations& a, WeightGradients& gradients,
+                              WaitingWeightGradients& waiting) const {
+  const auto do_other_work = [&waiting] { return waiting.run_one(); };
   const PhaseClock::Scope phase(clock_, StepPhase::kExperts);
   const kernels::CombineRowsGradient combined =
       kernels::combine_rows_backward(dy_TD, a.expert_output_RD, a.routing.row_token_R, a.routing.row_weight_R);
   RowsInFlight dispatch(mesh_.ep(), a.exchange.dispatch, combined.dy_RD);
-  at::Tensor dnormed_TD = shared_.backward(dy_TD, a.normed_TD, a.shared);
-  const at::Tensor dexpert_SD = experts_backward(reordered(wait(dispatch), a.exchange.by_expert_S), a);
+  at::Tensor dnormed_TD = shared_.backward(dy_TD, a.normed_TD, a.shared, gradients);
+  const at::Tensor dexpert_SD = experts_backward(reordered(wait(dispatch, do_other_work), a.exchange.by_expert_S), a, gradients);
   RowsInFlight combine(mesh_.ep(), comm::reversed(a.exchange.dispatch), reordered(dexpert_SD, a.exchange.by_source_S));
 
   const at::Tensor dweight_TK = sort_by_expert_backward(combined.drow_weight_R, a.routing.row_slot_R, a.expert_TK.size(1));
   const at::Tensor dscores_TE = gate_weights_backward(dweight_TK, a.scores_TE, a.expert_TK, gate_);
-  dnormed_TD.add_(router_scores_backward(dscores_TE, a.scores_TE, a.normed_TD, router_weight_.value, router_weight_.gradient));
-  dnormed_TD.add_(kernels::gather_rows_backward(wait(combine), a.routing.row_token_R, dy_TD.size(0)));
+  const at::Tensor dlogits_TE = router_scores_backward(dscores_TE, a.scores_TE);
+  gradients.add_linear(dlogits_TE, a.normed_TD, router_weight_);
+  dnormed_TD.add_(kernels::linear_backward_input(dlogits_TE, router_weight_.value));
+  dnormed_TD.add_(kernels::gather_rows_backward(wait(combine, do_other_work), a.routing.row_token_R, dy_TD.size(0)));
   const kernels::RmsNormGradient norm = kernels::rms_norm_backward(dnormed_TD, a.x_TD, norm_.value, a.rstd_T);
-  norm_.gradient.add_(norm.dweight_D);
+  gradients.add_part(norm.dweight_D, norm_);
   return norm.dx.add_(dy_TD);
 }
 
-at::Tensor MoeLayer::wait(RowsInFlight& rows) const {
+at::Tensor MoeLayer::wait(RowsInFlight& rows, const std::function<bool()>& do_other_work) const {
+  while (!rows.poll() && do_other_work()) {
+  }
   const PhaseClock::Scope phase(clock_, StepPhase::kCommunication);
   return rows.wait();
 }

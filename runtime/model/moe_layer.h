@@ -1,5 +1,6 @@
 #pragma once
 // x + routed experts(norm(x)) + shared experts(norm(x)): routing over the global micro-batch, experts sharded over ep ranks.
+#include <functional>
 #include <memory>
 
 #include "runtime/comm/mesh.h"
@@ -32,15 +33,19 @@ class MoeLayer {
            metrics::PhaseClock& clock);
 
   at::Tensor forward(const at::Tensor& x_TD, const PackedBatch& batch, RouterMode mode, MoeActivations& activations);
-  at::Tensor backward(const at::Tensor& dy_TD, const MoeActivations& activations) const;
+  /// Returns: dx [T, D]; `gradients` gets those of the weights. Input: the activations outlive `gradients`; those of `waiting`
+  /// may run while rows travel.
+  at::Tensor backward(const at::Tensor& dy_TD, const MoeActivations& activations, WeightGradients& gradients,
+                      WaitingWeightGradients& waiting) const;
   Router& router() { return *router_; }
 
  private:
   /// The scores of all tokens of the global micro-batch, [N, E] in (sequence, position) order, on every rank.
   at::Tensor gather_scores(const at::Tensor& scores_TE, const PackedBatch& batch) const;
-  at::Tensor wait(RowsInFlight& rows) const;
+  /// `do_other_work` is called until the rows are there or it finds none.
+  at::Tensor wait(RowsInFlight& rows, const std::function<bool()>& do_other_work) const;
   at::Tensor experts_forward(MoeActivations& activations) const;
-  at::Tensor experts_backward(const at::Tensor& dy_SD, const MoeActivations& activations) const;
+  at::Tensor experts_backward(const at::Tensor& dy_SD, const MoeActivations& activations, WeightGradients& gradients) const;
 
   const std::int64_t num_experts_;
   const double rms_norm_eps_;

@@ -267,8 +267,8 @@ class BackwardPass : public RingPass {
     }
   }
 
-  at::Tensor run() {
-    execute();
+  at::Tensor run(const std::function<bool()>& do_other_work) {
+    execute(do_other_work);
     while (!sums_.empty()) keep(sums_.begin()->first);
     return dq_TNH_;
   }
@@ -416,12 +416,13 @@ class BackwardPass : public RingPass {
 
 void ring_attention(const AttentionProgram& program, comm::Communicator& ranks, metrics::PhaseClock& clock, double scale,
                     HomeAttention& own, HomeAttention& source) {
-  ForwardPass(program, ranks, clock, scale, own, source).execute();
+  ForwardPass(program, ranks, clock, scale, own, source).execute([] { return false; });
 }
 
 at::Tensor ring_attention_backward(const AttentionProgram& program, comm::Communicator& ranks, metrics::PhaseClock& clock,
-                                   double scale, const at::Tensor& do_TNH, HomeAttention& own, HomeAttention& source) {
-  return BackwardPass(program, ranks, clock, scale, do_TNH, own, source).run();
+                                   double scale, const at::Tensor& do_TNH, HomeAttention& own, HomeAttention& source,
+                                   const std::function<bool()>& do_other_work) {
+  return BackwardPass(program, ranks, clock, scale, do_TNH, own, source).run(do_other_work);
 }
 
 }  // namespace ballast::model

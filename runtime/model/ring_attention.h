@@ -30,9 +30,11 @@ void ring_attention(const AttentionProgram& program, comm::Communicator& ranks, 
 
 /// Returns: dq [T, N, H]. Adds to source.dk_TGH, dv_TGH what is known at home: with `source` = `own` all of it, otherwise the
 /// part of whole documents, while slices keep theirs until the source's own backward.
-/// Shapes: do_TNH [T, N, H].
-/// Throws: CommError.
-at::Tensor ring_attention_backward(const AttentionProgram& program, comm::Communicator& ranks, metrics::PhaseClock& clock,
-                                   double scale, const at::Tensor& do_TNH, HomeAttention& own, HomeAttention& source);
+/// Shapes: do_TNH [T, N, H]. Input: `do_other_work` is called while messages travel and nothing is ready; it says whether it did
+/// any. Throws: CommError.
+at::Tensor ring_attention_backward(
+    const AttentionProgram& program, comm::Communicator& ranks, metrics::PhaseClock& clock, double scale,
+    const at::Tensor& do_TNH, HomeAttention& own, HomeAttention& source,
+    const std::function<bool()>& do_other_work = [] { return false; });
 
 }  // namespace ballast::model

@@ -12,9 +12,17 @@ namespace ballast::model {
 using metrics::PhaseClock;
 using metrics::StepPhase;
 
+namespace {
+
+/// Layers whose weight gradients wait for a moment without other work: the simulator's number.
+constexpr int kMostWaitingLayers = 2;
+
+}  // namespace
+
 Transformer::Transformer(const ModelConfig& config, const comm::Mesh& mesh, std::uint64_t seed, metrics::PhaseClock& clock)
     : config_(config),
       clock_(clock),
+      is_alone_(mesh.dp().size() == 1),
       parameters_(config_, {mesh.ep().rank(), mesh.ep().size()}, seed),
       embedding_(parameters_.weight("embedding.weight")),
       final_norm_(parameters_.weight("final_norm.weight")),
@@ -85,17 +93,23 @@ void Transformer::backward(const PackedBatch& batch, Activations& activations) {
       kernels::rms_norm_backward(activations.dfinal_TD, activations.last_TD, final_norm_.value, activations.final_rstd_T);
   final_norm_.gradient.add_(norm.dweight_D);
   at::Tensor dx_TD = norm.dx;
+  WaitingWeightGradients waiting(is_alone_ ? 0 : kMostWaitingLayers);
   for (std::size_t layer = attention_.size(); layer-- > 0;) {
     LayerActivations& saved = activations.layers[layer];
+    WeightGradients gradients(clock_);
     if (const auto* const moe = std::get_if<MoeLayer>(&feed_forward_[layer])) {
-      dx_TD = moe->backward(dx_TD, std::get<MoeActivations>(saved.feed_forward));
+      dx_TD = moe->backward(dx_TD, std::get<MoeActivations>(saved.feed_forward), gradients, waiting);
     } else {
       const PhaseClock::Scope phase(clock_, StepPhase::kFeedForward);
-      dx_TD = std::get<DenseLayer>(feed_forward_[layer]).backward(dx_TD, std::get<DenseLayerActivations>(saved.feed_forward));
+      dx_TD = std::get<DenseLayer>(feed_forward_[layer])
+                  .backward(dx_TD, std::get<DenseLayerActivations>(saved.feed_forward), gradients);
     }
     const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
-    dx_TD = attention_[layer].backward(dx_TD, batch, saved.attention, key_value_source(batch, layer, activations));
+    dx_TD = attention_[layer].backward(dx_TD, batch, saved.attention, key_value_source(batch, layer, activations), gradients,
+                                       waiting);
+    waiting.add_layer(std::move(gradients));
   }
+  waiting.run_all();
   kernels::accumulate_embedding_gradient(dx_TD, batch.token_T, embedding_.gradient);
 }
 

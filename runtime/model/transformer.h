@@ -54,6 +54,7 @@ class Transformer {
 
   const ModelConfig config_;
   metrics::PhaseClock& clock_;
+  const bool is_alone_;  ///< no other ranks: nothing is waited for
   Parameters parameters_;
   Weight embedding_, final_norm_, head_;
   std::vector<AttentionLayer> attention_;

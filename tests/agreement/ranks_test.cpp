@@ -37,6 +37,22 @@ TEST_P(RanksAgree, TrainingEqualsOneRank) {
   EXPECT_LT(one.losses.back(), one.losses.front()) << "the run learns nothing: equality would prove little";
 }
 
+TEST(ManyRanks, TwoRunsHaveTheSameBits) {
+  at::set_num_threads(1);
+  // Messages come when they come, and gradients of weights run between them.
+  for (const std::vector<int>& sources : {std::vector{0, 1, 2, 3}, std::vector{0, 0, 0, 3}}) {
+    const agreement::TraceOptions options = agreement::under_policy({.dtype = at::kFloat,
+                                                                     .num_steps = 4,
+                                                                     .ranks_per_node = 2,
+                                                                     .num_attention_heads = 4,
+                                                                     .num_key_value_heads = 2,
+                                                                     .kv_source_layer = sources},
+                                                                    "ballast");
+    const agreement::Trace first = agreement::train_on_local_ranks(4, 2, options);
+    for (int again = 0; again < 3; ++again) agreement::expect_equal(first, agreement::train_on_local_ranks(4, 2, options), 0);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Local, RanksAgree,
                          ::testing::Values(Case{2, 1, 8, "bip_exact", at::kDouble}, Case{2, 2, 8, "bip_exact", at::kDouble},
                                            Case{3, 1, 8, "bip_exact", at::kDouble}, Case{3, 3, 6, "bip_exact", at::kDouble},

@@ -20,11 +20,8 @@ at::Tensor router_scores(const at::Tensor& x_TD, const at::Tensor& weight_ED) {
   return kernels::linear(x_TD, weight_ED).sigmoid_();
 }
 
-at::Tensor router_scores_backward(const at::Tensor& dscores_TE, const at::Tensor& scores_TE, const at::Tensor& x_TD,
-                                  const at::Tensor& weight_ED, const at::Tensor& dweight_ED) {
-  const at::Tensor dlogits_TE = at::sigmoid_backward(dscores_TE, scores_TE);
-  kernels::accumulate_linear_weight_gradient(dlogits_TE, x_TD, dweight_ED);
-  return kernels::linear_backward_input(dlogits_TE, weight_ED);
+at::Tensor router_scores_backward(const at::Tensor& dscores_TE, const at::Tensor& scores_TE) {
+  return at::sigmoid_backward(dscores_TE, scores_TE);
 }
 
 at::Tensor gate_weights(const at::Tensor& scores_TE, const at::Tensor& expert_TK, const GateOptions& options) {

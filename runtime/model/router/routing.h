@@ -10,10 +10,9 @@ namespace ballast::model {
 /// sigmoid(x W^T).
 /// Shapes: x_TD, weight_ED -> scores_TE, contiguous.
 at::Tensor router_scores(const at::Tensor& x_TD, const at::Tensor& weight_ED);
-/// Backward of router_scores: adds to dweight_ED.
-/// Returns: dx_TD.
-at::Tensor router_scores_backward(const at::Tensor& dscores_TE, const at::Tensor& scores_TE, const at::Tensor& x_TD,
-                                  const at::Tensor& weight_ED, const at::Tensor& dweight_ED);
+/// Backward of the sigmoid in router_scores.
+/// Returns: gradient of the linear layer's output, [T, E].
+at::Tensor router_scores_backward(const at::Tensor& dscores_TE, const at::Tensor& scores_TE);
 
 /// How the scores of the chosen experts become weights.
 struct GateOptions {
