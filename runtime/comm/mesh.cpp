@@ -19,6 +19,7 @@ void check_ep_divides(int num_ranks, int ep) {
 
 Mesh::Mesh(Communicator& world, int ep) : dp_(world) {
   check_ep_divides(world.size(), ep);
+  near_ = world.split(0, world.rank());
   ep_ = world.split(world.rank() / ep, world.rank());
   replica_ = world.split(world.rank() % ep, world.rank());
 }

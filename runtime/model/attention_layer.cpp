@@ -11,9 +11,17 @@
 
 namespace ballast::model {
 
+using scheduler::TokenGroup;
+
+namespace {
+
+at::Tensor rows_of(const at::Tensor& x, Rows rows) { return x.narrow(0, rows.begin, rows.num()); }
+
+}  // namespace
+
 AttentionLayer::AttentionLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer,
-                               comm::Communicator& ranks, metrics::PhaseClock& clock)
-    : config_(config), ranks_(&ranks), clock_(&clock), scale_(1.0 / std::sqrt(static_cast<double>(config.head_dim))) {
+                               const AttentionChannels& channels)
+    : config_(config), channels_(channels), scale_(1.0 / std::sqrt(static_cast<double>(config.head_dim))) {
   const auto weight = [&](std::string_view part) { return parameters.weight(layer_parameter_name(layer, part)); };
   norm_ = weight("attention.norm.weight");
   output_ = weight("attention.output.weight");
@@ -45,14 +53,16 @@ at::Tensor AttentionLayer::project_backward(const Projection& projection, const 
   return kernels::linear_backward_input(dy_flat, projection.weight.value);
 }
 
-at::Tensor AttentionLayer::forward(const at::Tensor& x_TD, const PackedBatch& batch, AttentionActivations& activations,
-                                   AttentionActivations& source) const {
-  AttentionActivations& a = activations;
+void AttentionLayer::project(const at::Tensor& x_TD, const PackedBatch& batch, TokenGroup group,
+                             AttentionActivations& activations, const AttentionActivations& source) const {
+  AttentionRows& a = activations.groups[static_cast<std::size_t>(group)];
   const kernels::RmsNorm norm = kernels::rms_norm(x_TD, norm_.value, config_.rms_norm_eps);
   a.x_TD = x_TD;
   a.normed_TD = norm.y;
   a.rstd_T = norm.rstd;
 
+  const Rows rows = batch.attention->rows(group);
+  const auto put = [&](at::Tensor& all, const at::Tensor& values) { assign_rows(all, rows, batch.num_tokens(), values); };
   const auto positioned = [&](const Projection& projection, std::int64_t num_heads, at::Tensor& raw, at::Tensor& rstd) {
     raw = project(projection, a.normed_TD, num_heads);
     at::Tensor heads = raw;
@@ -61,32 +71,50 @@ at::Tensor AttentionLayer::forward(const at::Tensor& x_TD, const PackedBatch& ba
       heads = head_norm.y;
       rstd = head_norm.rstd;
     }
-    return kernels::rotary(heads, batch.position_T, config_.rope_theta);
+    return kernels::rotary(heads, rows_of(batch.position_T, rows), config_.rope_theta);
   };
-  HomeAttention& attention = a.attention;
-  attention.q_TNH = positioned(query_, config_.num_attention_heads, a.query_TNH, a.query_rstd);
-  if (&source == &a) {
-    attention.k_TGH = positioned(key_, config_.num_key_value_heads, a.key_TGH, a.key_rstd);
-    attention.v_TGH = project(value_, a.normed_TD, config_.num_key_value_heads);
+  HomeAttention& attention = activations.attention;
+  put(attention.q_TNH, positioned(query_, config_.num_attention_heads, a.query_TNH, a.query_rstd));
+  if (&source == &activations) {
+    put(attention.k_TGH, positioned(key_, config_.num_key_value_heads, a.key_TGH, a.key_rstd));
+    put(attention.v_TGH, project(value_, a.normed_TD, config_.num_key_value_heads));
   }
-  ring_attention(*batch.attention, *ranks_, *clock_, scale_, attention, source.attention);
-  return at::addmm(x_TD, attention.o_TNH.view({x_TD.size(0), output_.value.size(1)}), output_.value.t());
 }
 
-at::Tensor AttentionLayer::backward(const at::Tensor& dy_TD, const PackedBatch& batch, AttentionActivations& activations,
-                                    AttentionActivations& source, WeightGradients& gradients,
-                                    WaitingWeightGradients& waiting) const {
-  AttentionActivations& a = activations;
-  HomeAttention& attention = a.attention;
-  const at::Tensor o_flat = attention.o_TNH.view({dy_TD.size(0), output_.value.size(1)});
-  gradients.add_linear(dy_TD, o_flat, output_);
-  const at::Tensor do_TNH = kernels::linear_backward_input(dy_TD, output_.value).view(attention.o_TNH.sizes());
-  const at::Tensor dq_TNH = ring_attention_backward(*batch.attention, *ranks_, *clock_, scale_, do_TNH, attention,
-                                                    source.attention, [&waiting] { return waiting.run_one(); });
+std::unique_ptr<AttentionPass> AttentionLayer::attention(const PackedBatch& batch, AttentionActivations& activations,
+                                                         AttentionActivations& source) const {
+  return attention_forward(*batch.attention, channels_, scale_, activations.attention, source.attention);
+}
 
+at::Tensor AttentionLayer::output(const PackedBatch& batch, TokenGroup group, const AttentionActivations& activations) const {
+  const at::Tensor& x_TD = activations.groups[static_cast<std::size_t>(group)].x_TD;
+  const at::Tensor o_TNH = rows_of(activations.attention.o_TNH, batch.attention->rows(group));
+  return at::addmm(x_TD, o_TNH.view({x_TD.size(0), output_.value.size(1)}), output_.value.t());
+}
+
+void AttentionLayer::output_backward(const at::Tensor& dy_TD, const PackedBatch& batch, TokenGroup group,
+                                     AttentionActivations& activations, WeightGradients& gradients) const {
+  HomeAttention& attention = activations.attention;
+  const Rows rows = batch.attention->rows(group);
+  const at::Tensor o_TNH = rows_of(attention.o_TNH, rows);
+  gradients.add_linear(dy_TD, o_TNH.view({dy_TD.size(0), output_.value.size(1)}), output_);
+  assign_rows(attention.do_TNH, rows, batch.num_tokens(),
+              kernels::linear_backward_input(dy_TD, output_.value).view(o_TNH.sizes()));
+}
+
+std::unique_ptr<AttentionPass> AttentionLayer::attention_backward(const PackedBatch& batch, AttentionActivations& activations,
+                                                                  AttentionActivations& source) const {
+  return model::attention_backward(*batch.attention, channels_, scale_, activations.attention, source.attention);
+}
+
+at::Tensor AttentionLayer::project_backward(const at::Tensor& dy_TD, const PackedBatch& batch, TokenGroup group,
+                                            const AttentionActivations& activations, WeightGradients& gradients) const {
+  const AttentionRows& a = activations.groups[static_cast<std::size_t>(group)];
+  const HomeAttention& attention = activations.attention;
+  const Rows rows = batch.attention->rows(group);
   const auto positioned_backward = [&](const Projection& projection, const at::Tensor& dheads, const at::Tensor& raw,
                                        const at::Tensor& rstd) {
-    at::Tensor dprojected = kernels::rotary_backward(dheads, batch.position_T, config_.rope_theta);
+    at::Tensor dprojected = kernels::rotary_backward(rows_of(dheads, rows), rows_of(batch.position_T, rows), config_.rope_theta);
     if (projection.norm.value.defined()) {
       const kernels::RmsNormGradient head_norm = kernels::rms_norm_backward(dprojected, raw, projection.norm.value, rstd);
       gradients.add_part(head_norm.dweight_D, projection.norm);
@@ -94,11 +122,11 @@ at::Tensor AttentionLayer::backward(const at::Tensor& dy_TD, const PackedBatch& 
     }
     return project_backward(projection, dprojected, a.normed_TD, gradients);
   };
-  at::Tensor dnormed = positioned_backward(query_, dq_TNH, a.query_TNH, a.query_rstd);
+  at::Tensor dnormed = positioned_backward(query_, attention.dq_TNH, a.query_TNH, a.query_rstd);
   if (attention.k_TGH
           .defined()) {  // this layer made keys and values: all readers (itself and later layers) have added their gradients
     dnormed.add_(positioned_backward(key_, attention.dk_TGH, a.key_TGH, a.key_rstd));
-    dnormed.add_(project_backward(value_, attention.dv_TGH, a.normed_TD, gradients));
+    dnormed.add_(project_backward(value_, rows_of(attention.dv_TGH, rows), a.normed_TD, gradients));
   }
   const kernels::RmsNormGradient norm = kernels::rms_norm_backward(dnormed, a.x_TD, norm_.value, a.rstd_T);
   gradients.add_part(norm.dweight_D, norm_);

@@ -1,5 +1,9 @@
 #pragma once
-// x + output(attention(norm(x))): the attention half of a decoder layer, forward and backward written out.
+// x + output(attention(norm(x))): the attention half of a decoder layer as linear work of token groups around an attention pass,
+// forward and backward written out.
+#include <array>
+#include <memory>
+
 #include "runtime/model/model_config.h"
 #include "runtime/model/packed_batch.h"
 #include "runtime/model/parameters.h"
@@ -8,28 +12,44 @@
 
 namespace ballast::model {
 
-/// What backward needs of one forward call. Keys and values may be read by later layers, which then add to their gradients.
-struct AttentionActivations {
+/// What backward needs of one group's rows.
+struct AttentionRows {
   at::Tensor x_TD, rstd_T, normed_TD;
   at::Tensor query_TNH, query_rstd;  ///< before and after the per-head norm's statistics; before rotary
   at::Tensor key_TGH, key_rstd;
+};
+
+/// What backward needs of one forward call. Keys and values may be read by later layers, which then add to their gradients.
+struct AttentionActivations {
+  std::array<AttentionRows, scheduler::kNumTokenGroups> groups;
   HomeAttention attention;  ///< its queries, keys and values are after rotary
 };
 
+/// Calls follow each other as in the class: of both groups or of the one that has rows, each by itself.
+/// Shapes: x, y and their gradients [T, D] with the T rows of the group.
+/// Input: `source` holds the keys and values to read: `activations` itself, or an earlier layer's.
 class AttentionLayer {
  public:
-  /// Input: ranks and clock outlive the layer.
-  AttentionLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer, comm::Communicator& ranks,
-                 metrics::PhaseClock& clock);
+  /// Input: all but the parameters outlive the layer.
+  AttentionLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer, const AttentionChannels& channels);
 
-  /// Input: `source` holds the keys and values to read: `activations` itself, or an earlier layer's.
-  /// Returns: the residual stream after attention, [T, D].
-  at::Tensor forward(const at::Tensor& x_TD, const PackedBatch& batch, AttentionActivations& activations,
-                     AttentionActivations& source) const;
-  /// Returns: dx [T, D]; `gradients` gets those of the weights; adds to the source's dk, dv.
-  /// Input: `gradients` of earlier layers may run while messages travel.
-  at::Tensor backward(const at::Tensor& dy_TD, const PackedBatch& batch, AttentionActivations& activations,
-                      AttentionActivations& source, WeightGradients& gradients, WaitingWeightGradients& waiting) const;
+  /// Queries of a group's rows, and keys and values if the layer makes them.
+  void project(const at::Tensor& x_TD, const PackedBatch& batch, scheduler::TokenGroup group, AttentionActivations& activations,
+               const AttentionActivations& source) const;
+  std::unique_ptr<AttentionPass> attention(const PackedBatch& batch, AttentionActivations& activations,
+                                           AttentionActivations& source) const;
+  /// Returns: the residual stream after attention.
+  at::Tensor output(const PackedBatch& batch, scheduler::TokenGroup group, const AttentionActivations& activations) const;
+
+  /// Gradient of attention's output. `gradients` gets those of the weights, here and below.
+  void output_backward(const at::Tensor& dy_TD, const PackedBatch& batch, scheduler::TokenGroup group,
+                       AttentionActivations& activations, WeightGradients& gradients) const;
+  /// Adds to the source's dk, dv.
+  std::unique_ptr<AttentionPass> attention_backward(const PackedBatch& batch, AttentionActivations& activations,
+                                                    AttentionActivations& source) const;
+  /// Returns: dx. Input: the same dy.
+  at::Tensor project_backward(const at::Tensor& dy_TD, const PackedBatch& batch, scheduler::TokenGroup group,
+                              const AttentionActivations& activations, WeightGradients& gradients) const;
 
  private:
   struct Projection {
@@ -41,8 +61,7 @@ class AttentionLayer {
                               WeightGradients& gradients) const;
 
   const ModelConfig& config_;
-  comm::Communicator* ranks_;
-  metrics::PhaseClock* clock_;
+  AttentionChannels channels_;
   double scale_;
   Weight norm_, output_;
   Projection query_, key_, value_;

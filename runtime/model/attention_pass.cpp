@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "runtime/comm/wait_for_any.h"
 #include "runtime/model/tensor_buffer.h"
 
 namespace ballast::model {
@@ -27,42 +26,40 @@ using scheduler::AttentionExchange;
 using scheduler::BlockTask;
 using scheduler::Parcel;
 using scheduler::Stage;
+using scheduler::TokenGroup;
 
 AttentionPass::AttentionPass(const AttentionProgram& program, scheduler::Pass pass, scheduler::KeyValueUse use,
-                             comm::Communicator& ranks, metrics::PhaseClock& clock, std::int64_t head_dim,
-                             const at::TensorOptions& rows)
+                             const AttentionChannels& channels, std::int64_t head_dim, const at::TensorOptions& rows)
     : program_(program),
       pass_(pass),
-      attention_(program.pass(pass, use)),
-      ranks_(ranks),
-      clock_(clock),
+      part_(program.pass(pass, use)),
+      channels_(channels),
       head_dim_(head_dim),
       rows_(rows),
-      traffic_(attention_.exchanges.size()),
-      is_done_(attention_.tasks.size()) {}
-
-void AttentionPass::execute(const std::function<bool()>& do_other_work) {
+      traffic_(part_.attention.exchanges.size()),
+      is_done_(part_.attention.tasks.size()),
+      num_tasks_left_(is_done_.size()) {
+  for (const TokenGroup group : program.groups()) groups_ |= bit(group);
   post_receives();
-  for (;;) {
-    progress();
-    if (compute_one()) continue;
-    if (std::ranges::all_of(traffic_, [](const Traffic& t) { return t.state == State::kFinished; })) break;
-    if (!do_other_work()) wait_for_any();
-  }
-  {
-    const metrics::PhaseClock::Scope phase(clock_, metrics::StepPhase::kCommunication);
-    for (Traffic& traffic : traffic_) traffic.sending.wait();
-  }
-  for (std::size_t i = 0; i < traffic_.size(); ++i) {
-    for (const auto& [parcel, rows] : traffic_[i].arrivals) put(attention_.exchanges[i].stage, *parcel, rows);
-  }
+}
+
+comm::Communicator& AttentionPass::channel(const AttentionExchange& exchange) const {
+  return list_of(exchange) == 0 ? channels_.cluster : channels_.near;
+}
+
+void AttentionPass::provide(TokenGroup group) { provided_ |= bit(group); }
+
+bool AttentionPass::has_dispatch(int queue) const {
+  return std::ranges::any_of(attention().exchanges, [&](const AttentionExchange& exchange) {
+    return exchange.stage == Stage::kDispatch && exchange.queue == queue;
+  });
 }
 
 bool AttentionPass::is_finished(Stage stage, int queue, int round) const {
   for (std::size_t i = 0; i < traffic_.size(); ++i) {
-    const AttentionExchange& exchange = attention_.exchanges[i];
+    const AttentionExchange& exchange = attention().exchanges[i];
     if (exchange.stage == stage && exchange.queue == queue && (round < 0 || exchange.round == round) &&
-        traffic_[i].state != State::kFinished) {
+        !traffic_[i].is_finished()) {
       return false;
     }
   }
@@ -71,31 +68,34 @@ bool AttentionPass::is_finished(Stage stage, int queue, int round) const {
 
 bool AttentionPass::are_tasks_done(int queue, int round) const {
   for (std::size_t i = 0; i < is_done_.size(); ++i) {
-    const BlockTask& task = attention_.tasks[i];
+    const BlockTask& task = attention().tasks[i];
     if (task.queue == queue && (round < 0 || task.round == round) && !is_done_[i]) return false;
   }
   return true;
 }
 
-bool AttentionPass::may_start(const AttentionExchange& exchange) const {
+bool AttentionPass::may_start(std::size_t index) const {
+  const AttentionExchange& exchange = attention().exchanges[index];
   const int before = exchange.round - 1;
   switch (exchange.stage) {
     case Stage::kDispatch:
-      return true;
+      return (part_.groups[index].needs & ~provided_) == 0;
     case Stage::kRotate:
       // In backward the keys have been here since the forward pass.
       return is_finished(Stage::kRotate, exchange.queue, before) &&
-             (pass_ == scheduler::Pass::kBackward || is_finished(Stage::kDispatch, exchange.queue, -1));
+             (pass_ == scheduler::Pass::kBackward ||
+              (is_finished(Stage::kDispatch, exchange.queue, -1) && has_keys(exchange.queue)));
     case Stage::kRotateGradients:
       return are_tasks_done(exchange.queue, before) && is_finished(Stage::kRotateGradients, exchange.queue, before);
     case Stage::kReturn:
-      return are_tasks_done(exchange.queue, -1) && is_finished(Stage::kRotateGradients, exchange.queue, -1);
+      return are_tasks_done(exchange.queue, -1) && is_finished(Stage::kRotateGradients, exchange.queue, -1) && may_return();
   }
   return false;
 }
 
 bool AttentionPass::is_ready(const BlockTask& task) const {
-  return is_finished(Stage::kDispatch, task.queue, -1) && is_finished(Stage::kRotate, task.queue, task.round);
+  return is_finished(Stage::kDispatch, task.queue, -1) && has_keys(task.queue) &&
+         is_finished(Stage::kRotate, task.queue, task.round);
 }
 
 at::Tensor AttentionPass::message(std::span<const Parcel> parcels) const {
@@ -106,24 +106,25 @@ at::Tensor AttentionPass::message(std::span<const Parcel> parcels) const {
 
 void AttentionPass::post_receives() {
   for (std::size_t i = 0; i < traffic_.size(); ++i) {
+    const AttentionExchange& exchange = attention().exchanges[i];
     Traffic& traffic = traffic_[i];
     std::vector<comm::Receive> receives;
-    for_each_message(attention_.exchanges[i].receives, &Parcel::src, program_.rank(),
-                     [&](std::span<const Parcel> parcels, int peer) {
-                       const at::Tensor& rows = traffic.received.emplace_back(message(parcels));
-                       std::int64_t row = 0;
-                       for (const Parcel& parcel : parcels) {
-                         traffic.arrivals.emplace_back(&parcel, rows.narrow(0, row, parcel.num_rows));
-                         row += parcel.num_rows;
-                       }
-                       receives.push_back({peer, buffer(rows)});
-                     });
-    if (!receives.empty()) traffic.receiving = ranks_.exchange({}, receives);
+    for_each_message(exchange.receives, &Parcel::src, program_.rank(), [&](std::span<const Parcel> parcels, int peer) {
+      const at::Tensor& rows = traffic.received.emplace_back(message(parcels));
+      std::int64_t row = 0;
+      for (const Parcel& parcel : parcels) {
+        traffic.arrivals.emplace_back(&parcel, rows.narrow(0, row, parcel.num_rows));
+        row += parcel.num_rows;
+      }
+      receives.push_back({peer, buffer(rows)});
+    });
+    traffic.has_come = receives.empty();
+    if (!receives.empty()) traffic.receiving = channel(exchange).exchange({}, receives);
   }
 }
 
 void AttentionPass::start(std::size_t index) {
-  const AttentionExchange& exchange = attention_.exchanges[index];
+  const AttentionExchange& exchange = attention().exchanges[index];
   Traffic& traffic = traffic_[index];
   if (exchange.stage == Stage::kReturn) finish_queue(exchange.queue);
 
@@ -142,64 +143,116 @@ void AttentionPass::start(std::size_t index) {
     traffic.arrivals.emplace_back(&parcel, take(exchange.stage, parcel).reshape({parcel.num_rows, head_dim_}));
   }
   finish_sending();
-  if (!sends.empty()) traffic.sending = ranks_.exchange(sends, {});
-  traffic.state = State::kStarted;
+  if (!sends.empty()) traffic.sending = channel(exchange).exchange(sends, {});
+  traffic.is_started = true;
+  if (traffic.has_come) finish(index);
 }
 
 void AttentionPass::finish(std::size_t index) {
+  const AttentionExchange& exchange = attention().exchanges[index];
+  if (exchange.stage == Stage::kReturn) return;  // waits for its group: several parcels may go to one row
   Traffic& traffic = traffic_[index];
-  traffic.state = State::kFinished;
-  const Stage stage = attention_.exchanges[index].stage;
-  if (stage == Stage::kReturn) return;  // several parcels may go to one row: they wait for their turn
-  for (const auto& [parcel, rows] : traffic.arrivals) put(stage, *parcel, rows);
+  for (const auto& [parcel, rows] : traffic.arrivals) put(exchange.stage, *parcel, rows);
   traffic.arrivals.clear();
   traffic.received.clear();
+  if (exchange.stage == Stage::kDispatch) finish_dispatch(exchange.queue);
 }
 
-void AttentionPass::progress() {
-  for (bool moved = true; moved;) {
-    moved = false;
-    for (std::size_t i = 0; i < num_started_; ++i) {
-      Traffic& traffic = traffic_[i];
-      if (traffic.state == State::kStarted && traffic.receiving.poll()) {
-        finish(i);
-        moved = true;
-      }
-      if (!traffic.sent.empty() && traffic.sending.poll()) traffic.sent.clear();
+bool AttentionPass::take_arrivals() {
+  bool moved = false;
+  for (std::size_t i = 0; i < traffic_.size(); ++i) {
+    Traffic& traffic = traffic_[i];
+    const bool is_awaited = traffic.is_started || attention().exchanges[i].stage == Stage::kReturn;
+    if (!traffic.has_come && is_awaited && traffic.receiving.poll()) {
+      traffic.has_come = moved = true;
+      if (traffic.is_started) finish(i);
     }
-    while (num_started_ < traffic_.size() && may_start(attention_.exchanges[num_started_])) {
-      start(num_started_++);
+    if (!traffic.sent.empty() && traffic.sending.poll()) {
+      traffic.sent.clear();
       moved = true;
     }
   }
+  return moved;
 }
 
-bool AttentionPass::compute_one() {
-  bool waits = false;
-  for (std::size_t i = 0; i < is_done_.size(); ++i) {
-    if (is_done_[i]) continue;
-    if (is_ready(attention_.tasks[i])) {
-      compute(attention_.tasks[i]);
-      is_done_[i] = 1;
-      return true;
+bool AttentionPass::progress(OpenLists& open) {
+  bool moved = false;
+  for (bool again = true; again;) {
+    again = take_arrivals();
+    for (int list = 0; list < kNumExchangeLists; ++list) {
+      std::size_t& next = next_start_[static_cast<std::size_t>(list)];
+      for (; next < traffic_.size(); ++next) {
+        if (list_of(attention().exchanges[next]) != list) continue;
+        if (!open[static_cast<std::size_t>(list)] || !may_start(next)) break;
+        start(next);
+        again = true;
+      }
     }
-    waits = true;
+    moved = moved || again;
+  }
+  for (std::size_t list = 0; list < open.size(); ++list) open[list] = open[list] && next_start_[list] == traffic_.size();
+  return moved;
+}
+
+std::optional<std::size_t> AttentionPass::next_task(TaskClass which) const {
+  const auto is_of_class = [&](const BlockTask& task) {
+    return (which == TaskClass::kCluster) == program_.is_cluster_queue(task.queue);
+  };
+  for (std::size_t i = 0; num_tasks_left_ > 0 && i < is_done_.size(); ++i) {
+    if (is_done_[i]) continue;
+    const BlockTask& task = attention().tasks[i];
+    if (is_of_class(task) && is_ready(task)) return i;
     if (program_.order() == TaskOrder::kStrict) break;
   }
-  if (num_documents_done_ == program_.whole_documents().size() || (waits && program_.order() == TaskOrder::kStrict)) return false;
+  return std::nullopt;
+}
+
+bool AttentionPass::compute_one(TaskClass which) {
+  if (const std::optional<std::size_t> task = next_task(which)) {
+    compute(attention().tasks[*task]);
+    is_done_[*task] = 1;
+    --num_tasks_left_;
+    return true;
+  }
+  if (which == TaskClass::kCluster || num_documents_done_ == program_.whole_documents().size()) return false;
+  if (program_.order() == TaskOrder::kStrict && num_tasks_left_ > 0) return false;
+  if ((provided_ & bit(TokenGroup::kReady)) == 0) return false;
   compute(program_.whole_documents()[num_documents_done_++]);
   return true;
 }
 
-void AttentionPass::wait_for_any() {
-  const metrics::PhaseClock::Scope phase(clock_, metrics::StepPhase::kCommunication);
-  std::vector<comm::Pending*> pending;
-  for (std::size_t i = 0; i < num_started_; ++i) {
-    if (traffic_[i].state == State::kStarted) pending.push_back(&traffic_[i].receiving);
+bool AttentionPass::land(TokenGroup group) {
+  if (landed_ & bit(group)) return true;
+  if (group == TokenGroup::kReady && num_documents_done_ < program_.whole_documents().size()) return false;
+  for (std::size_t i = 0; i < traffic_.size(); ++i) {
+    if ((part_.groups[i].gets_own & bit(group)) != 0 && !traffic_[i].is_started) return false;
+    if ((part_.groups[i].gets_others & bit(group)) != 0 && !traffic_[i].has_come) return false;
   }
-  TORCH_CHECK(!pending.empty(), "attention of rank ", program_.rank(), ": nothing can go on; exchange ", num_started_, " of ",
-              traffic_.size(), " waits for what no exchange brings");
-  comm::wait_for_any(pending, ranks_.deadline());
+  landed_ |= bit(group);
+  const bool is_last = (groups_ & ~landed_) == 0;
+  for (std::size_t i = 0; i < traffic_.size(); ++i) {
+    if (((part_.groups[i].gets_own | part_.groups[i].gets_others) & bit(group)) == 0) continue;
+    for (const auto& [parcel, rows] : traffic_[i].arrivals) put_home(*parcel, rows, group);
+    if (!is_last) continue;
+    traffic_[i].arrivals.clear();
+    traffic_[i].received.clear();
+  }
+  return true;
+}
+
+bool AttentionPass::is_finished() const {
+  return num_tasks_left_ == 0 && num_documents_done_ == program_.whole_documents().size() && (groups_ & ~landed_) == 0 &&
+         std::ranges::all_of(traffic_, [](const Traffic& t) { return t.is_finished() && t.sent.empty(); });
+}
+
+void AttentionPass::add_pending(std::vector<comm::Pending*>& pending) {
+  for (std::size_t i = 0; i < traffic_.size(); ++i) {
+    const bool is_awaited = traffic_[i].is_started || attention().exchanges[i].stage == Stage::kReturn;
+    if (!traffic_[i].has_come && is_awaited) pending.push_back(&traffic_[i].receiving);
+  }
+  for (Traffic& traffic : traffic_) {
+    if (!traffic.sent.empty()) pending.push_back(&traffic.sending);
+  }
 }
 
 }  // namespace ballast::model

@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <tuple>
 
@@ -17,6 +18,8 @@ using scheduler::Chunk;
 using scheduler::KeyValueUse;
 using scheduler::Pass;
 using scheduler::RankAttention;
+using scheduler::Stage;
+using scheduler::TokenGroup;
 
 /// Drops what belongs to slices in `left_out`.
 void leave_out(RankAttention& attention, const std::vector<char>& left_out) {
@@ -27,6 +30,33 @@ void leave_out(RankAttention& attention, const std::vector<char>& left_out) {
     std::erase_if(exchange.receives, is_out);
   }
   std::erase_if(attention.exchanges, [](const AttentionExchange& e) { return e.sends.empty() && e.receives.empty(); });
+}
+
+/// Calls fn(part, is late) for the parts of a chunk that are all late or all ready.
+template <class Fn>
+void for_each_part(const Chunk& chunk, const scheduler::LateTokens& late, const Fn& fn) {
+  std::int64_t begin = chunk.begin;
+  auto range = std::ranges::upper_bound(late.ranges(), std::tuple(chunk.sequence, begin), {},
+                                        [](const Chunk& one) { return std::tuple(one.sequence, one.end); });
+  for (; range != late.ranges().end() && range->sequence == chunk.sequence && range->begin < chunk.end; ++range) {
+    if (range->begin > begin) fn(Chunk{chunk.sequence, begin, range->begin}, false);
+    const Chunk part{chunk.sequence, std::max(begin, range->begin), std::min(chunk.end, range->end)};
+    fn(part, true);
+    begin = part.end;
+  }
+  if (begin < chunk.end) fn(Chunk{chunk.sequence, begin, chunk.end}, false);
+}
+
+ExchangeGroups groups_of(const AttentionExchange& exchange, const scheduler::LateTokens& late) {
+  ExchangeGroups groups;
+  if (exchange.stage == Stage::kDispatch) {
+    for (const scheduler::Parcel& parcel : exchange.sends) groups.needs |= late.groups(parcel.chunk);
+  } else if (exchange.stage == Stage::kReturn) {
+    for (const scheduler::Parcel& parcel : exchange.receives) {
+      (parcel.src == parcel.dst ? groups.gets_own : groups.gets_others) |= late.groups(parcel.chunk);
+    }
+  }
+  return groups;
 }
 
 }  // namespace
@@ -44,10 +74,9 @@ AttentionProgram::AttentionProgram(const scheduler::MicroBatch& micro_batch, sch
                                    const std::vector<int>& node_of_rank, int rank, TaskOrder order)
     : rank_(rank), order_(order), heads_(heads), expansion_(micro_batch, heads, node_of_rank) {
   const std::vector<Chunk>& home = micro_batch.homes.at(static_cast<std::size_t>(rank));
-  for (const Chunk& chunk : home) {
-    home_.emplace_back(chunk, num_rows_);
-    num_rows_ += chunk.end - chunk.begin;
-  }
+  // Who computes what depends neither on the pass nor on whose keys are read.
+  const scheduler::LateTokens late(expansion_.rank(rank, Pass::kForward, KeyValueUse::kForeign));
+  lay_out_rows(home, late);
 
   // Slices of all heads whose queries are exactly one home chunk, from token 0: nothing of them travels.
   const std::vector<AttentionSlice>& slices = expansion_.slices();
@@ -72,7 +101,8 @@ AttentionProgram::AttentionProgram(const scheduler::MicroBatch& micro_batch, sch
     }
   }
   bool extends_run = false;
-  for (const auto& [chunk, row] : home_) {
+  std::int64_t row = 0;
+  for (const Chunk& chunk : chunks_by_row_) {  // all of a whole document is ready, so its rows are together
     const bool is_document = chunk.begin == 0 && whole.contains({chunk.sequence, chunk.end});
     if (is_document) {
       if (!extends_run) whole_documents_.push_back({row, {0}});
@@ -80,26 +110,54 @@ AttentionProgram::AttentionProgram(const scheduler::MicroBatch& micro_batch, sch
       offsets.push_back(offsets.back() + chunk.end);
     }
     extends_run = is_document;
+    row += chunk.end - chunk.begin;
   }
 
   for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
     for (const KeyValueUse use : {KeyValueUse::kOwn, KeyValueUse::kForeign}) {
-      RankAttention& attention = passes_[static_cast<std::size_t>(pass)][static_cast<std::size_t>(use)];
-      attention = expansion_.rank(rank, pass, use);
-      leave_out(attention, is_whole);
+      PassPart& part = passes_[static_cast<std::size_t>(pass)][static_cast<std::size_t>(use)];
+      part.attention = expansion_.rank(rank, pass, use);
+      leave_out(part.attention, is_whole);
+      for (const AttentionExchange& exchange : part.attention.exchanges) part.groups.push_back(groups_of(exchange, late));
     }
   }
-  std::ranges::sort(home_, {}, [](const auto& entry) { return std::tuple(entry.first.sequence, entry.first.begin); });
 }
 
-std::int64_t AttentionProgram::home_row(const Chunk& chunk) const {
-  const auto after = std::ranges::upper_bound(home_, std::tuple(chunk.sequence, chunk.begin), {}, [](const auto& entry) {
-    return std::tuple(entry.first.sequence, entry.first.begin);
+void AttentionProgram::lay_out_rows(const std::vector<Chunk>& home, const scheduler::LateTokens& late) {
+  for (const TokenGroup group : {TokenGroup::kLate, TokenGroup::kReady}) {
+    Rows& rows = rows_[static_cast<std::size_t>(group)];
+    rows.begin = rows.end = group == TokenGroup::kLate ? 0 : rows_[0].end;
+    for (const Chunk& chunk : home) {
+      for_each_part(chunk, late, [&](const Chunk& part, bool is_late) {
+        if (is_late != (group == TokenGroup::kLate)) return;
+        chunks_by_row_.push_back(part);
+        pieces_.push_back({part, rows.end});
+        rows.end += part.end - part.begin;
+      });
+    }
+    if (rows.num() > 0) groups_.push_back(group);
+  }
+  if (groups_.empty()) groups_.push_back(TokenGroup::kReady);
+  std::ranges::sort(pieces_, {}, [](const Piece& piece) { return std::tuple(piece.chunk.sequence, piece.chunk.begin); });
+}
+
+std::size_t AttentionProgram::piece_of(const Chunk& chunk) const {
+  const auto after = std::ranges::upper_bound(pieces_, std::tuple(chunk.sequence, chunk.begin), {}, [](const Piece& piece) {
+    return std::tuple(piece.chunk.sequence, piece.chunk.begin);
   });
-  TORCH_CHECK(
-      after != home_.begin() && std::prev(after)->first.sequence == chunk.sequence && chunk.end <= std::prev(after)->first.end,
-      "rank ", rank_, " is not the home of tokens [", chunk.begin, ", ", chunk.end, ") of sequence ", chunk.sequence);
-  return std::prev(after)->second + chunk.begin - std::prev(after)->first.begin;
+  const auto fail = [&] {
+    TORCH_CHECK(false, "rank ", rank_, " is not the home of tokens [", chunk.begin, ", ", chunk.end, ") of sequence ",
+                chunk.sequence);
+  };
+  if (after == pieces_.begin()) fail();
+  // The pieces that hold it follow each other.
+  std::int64_t end = chunk.begin;
+  for (auto piece = std::prev(after); piece != pieces_.end() && end < chunk.end; ++piece) {
+    if (piece->chunk.sequence != chunk.sequence || piece->chunk.begin > end || piece->chunk.end <= end) break;
+    end = piece->chunk.end;
+  }
+  if (end < chunk.end) fail();
+  return static_cast<std::size_t>(std::prev(after) - pieces_.begin());
 }
 
 }  // namespace ballast::model

@@ -1,10 +1,13 @@
 #pragma once
 // One rank's attention of a micro-batch, ready to be executed by every layer: what it computes, sends and receives, in rows.
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "scheduler/plan/expand.h"
+#include "scheduler/plan/late_tokens.h"
 
 namespace ballast::model {
 
@@ -12,6 +15,13 @@ namespace ballast::model {
 enum class TaskOrder {
   kStrict,          ///< the plan's order: cluster, node, local
   kWorkConserving,  ///< the first in that order whose keys are here
+};
+
+/// Local rows [begin, end).
+struct Rows {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  std::int64_t num() const { return end - begin; }
 };
 
 /// Consecutive local rows that hold whole documents which this rank attends to alone: nothing of them travels.
@@ -29,6 +39,19 @@ struct SliceMember {
   std::int64_t num_keys = 0;
 };
 
+/// What an exchange has to do with the token groups of the rank.
+struct ExchangeGroups {
+  scheduler::TokenGroups needs = 0;        ///< kDispatch: groups of which it sends something
+  scheduler::TokenGroups gets_own = 0;     ///< kReturn: groups that get something from the rank itself, when it starts
+  scheduler::TokenGroups gets_others = 0;  ///< kReturn: groups that get something from other ranks
+};
+
+/// One pass of a layer, whole documents left out.
+struct PassPart {
+  scheduler::RankAttention attention;
+  std::vector<ExchangeGroups> groups;  ///< by exchange
+};
+
 class AttentionProgram {
  public:
   /// Cost: linear in the micro-batch, once.
@@ -39,8 +62,27 @@ class AttentionProgram {
 
   int rank() const { return rank_; }
   TaskOrder order() const { return order_; }
-  std::int64_t num_rows() const { return num_rows_; }
   scheduler::HeadCounts heads() const { return heads_; }
+
+  std::int64_t num_rows() const { return rows_[1].end; }
+  /// The home tokens as they lie in rows: late ones first, then ready ones, each in the order of the homes.
+  const std::vector<scheduler::Chunk>& chunks_by_row() const { return chunks_by_row_; }
+  Rows rows(scheduler::TokenGroup group) const { return rows_[static_cast<std::size_t>(group)]; }
+  /// Those that have rows; of a rank without tokens the ready one.
+  std::span<const scheduler::TokenGroup> groups() const { return groups_; }
+  /// Calls fn(first row, first token counted from the chunk's, number of tokens) for the runs of rows that hold a chunk, in order
+  /// of tokens. Input: a chunk inside one home chunk of this rank.
+  template <class Fn>
+  void for_each_run(const scheduler::Chunk& chunk, const Fn& fn) const {
+    std::int64_t token = chunk.begin;
+    for (std::size_t i = piece_of(chunk); token < chunk.end; ++i) {
+      const Piece& piece = pieces_[i];
+      const std::int64_t end = std::min(chunk.end, piece.chunk.end);
+      fn(piece.first_row + token - piece.chunk.begin, token - chunk.begin, end - token);
+      token = end;
+    }
+  }
+
   const std::vector<WholeDocuments>& whole_documents() const { return whole_documents_; }
   /// The other slices in which this rank takes part.
   const std::vector<SliceMember>& members() const { return members_; }
@@ -48,24 +90,34 @@ class AttentionProgram {
   int local_index(int slice) const { return local_index_.at(static_cast<std::size_t>(slice)); }
   const scheduler::AttentionSlice& slice(int slice) const { return expansion_.slices()[static_cast<std::size_t>(slice)]; }
   int queue(int slice) const { return expansion_.queue(slice); }
-  /// Exchanges and tasks of a pass, whole documents left out.
-  const scheduler::RankAttention& pass(scheduler::Pass pass, scheduler::KeyValueUse use) const {
+  int num_queues() const { return expansion_.num_queues(); }
+  bool is_cluster_queue(int queue) const { return expansion_.is_cluster_queue(queue); }
+  const PassPart& pass(scheduler::Pass pass, scheduler::KeyValueUse use) const {
     return passes_[static_cast<std::size_t>(pass)][static_cast<std::size_t>(use)];
   }
-  /// Local row of the first token of a chunk that lies inside one home chunk of this rank.
-  std::int64_t home_row(const scheduler::Chunk& chunk) const;
 
  private:
+  /// Home tokens that are neighbours in the sequence and in rows.
+  struct Piece {
+    scheduler::Chunk chunk;
+    std::int64_t first_row = 0;
+  };
+  void lay_out_rows(const std::vector<scheduler::Chunk>& home, const scheduler::LateTokens& late);
+  /// Index into pieces_ of the one that holds the first token of a chunk. Throws: c10::Error when the chunk's home is elsewhere.
+  std::size_t piece_of(const scheduler::Chunk& chunk) const;
+
   int rank_;
   TaskOrder order_;
   scheduler::HeadCounts heads_;
   scheduler::AttentionExpansion expansion_;
-  std::int64_t num_rows_ = 0;
-  std::vector<std::pair<scheduler::Chunk, std::int64_t>> home_;  // chunks with their first rows, by (sequence, begin)
+  std::array<Rows, scheduler::kNumTokenGroups> rows_;
+  std::vector<scheduler::TokenGroup> groups_;
+  std::vector<scheduler::Chunk> chunks_by_row_;
+  std::vector<Piece> pieces_;  ///< by (sequence, begin)
   std::vector<WholeDocuments> whole_documents_;
   std::vector<SliceMember> members_;
   std::vector<int> local_index_;
-  scheduler::RankAttention passes_[2][2];
+  PassPart passes_[2][2];
 };
 
 /// Row of the first token of `chunk` in a list of chunks laid one after the other. Input: it lies inside one of them.

@@ -1,5 +1,6 @@
 #include "runtime/model/moe_layer.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
@@ -17,6 +18,7 @@ namespace {
 
 using metrics::PhaseClock;
 using metrics::StepPhase;
+using scheduler::TokenGroup;
 
 /// Row numbers as a tensor that reads the vector's memory.
 at::Tensor index_of(const std::vector<std::int64_t>& rows) {
@@ -59,7 +61,8 @@ at::Tensor MoeLayer::gather_scores(const at::Tensor& scores_TE, const PackedBatc
   for (const std::vector<std::int64_t>& rows : batch.global_row)
     counts.push_back(static_cast<std::int64_t>(rows.size()) * num_experts);
   at::Tensor by_rank_NE = at::empty({batch.num_global_tokens, num_experts}, scores_TE.options());
-  mesh_.dp().all_gather(buffer(scores_TE), buffer(by_rank_NE), counts).wait();
+  const at::Tensor own = reordered(scores_TE, batch.home_row_T);
+  mesh_.dp().all_gather(buffer(own), buffer(by_rank_NE), counts).wait();
 
   at::Tensor by_position_NE = at::empty_like(by_rank_NE);
   std::int64_t first = 0;
@@ -85,19 +88,30 @@ at::Tensor MoeLayer::experts_backward(const at::Tensor& dy_SD, const MoeActivati
   return kernels::grouped_linear_backward_input(dgate_up_S2F, experts_gate_up_.value, a.exchange.expert_offsets);
 }
 
-at::Tensor MoeLayer::forward(const at::Tensor& x_TD, const PackedBatch& batch, RouterMode mode, MoeActivations& activations) {
+void MoeLayer::score(const at::Tensor& x_TD, scheduler::TokenGroup group, MoeActivations& activations) const {
+  const PhaseClock::Scope phase(clock_, StepPhase::kExperts);
+  const kernels::RmsNorm norm = kernels::rms_norm(x_TD, norm_.value, rms_norm_eps_);
+  activations.groups[static_cast<std::size_t>(group)] = {x_TD, norm.rstd, norm.y, router_scores(norm.y, router_weight_.value)};
+}
+
+at::Tensor MoeLayer::forward(const PackedBatch& batch, RouterMode mode, MoeActivations& activations) {
   const PhaseClock::Scope phase(clock_, StepPhase::kExperts);
   MoeActivations& a = activations;
-  const kernels::RmsNorm norm = kernels::rms_norm(x_TD, norm_.value, rms_norm_eps_);
-  a.x_TD = x_TD;
-  a.rstd_T = norm.rstd;
-  a.normed_TD = norm.y;
-  a.scores_TE = router_scores(a.normed_TD, router_weight_.value);
+  const auto joined = [&](at::Tensor ScoredRows::*part) {
+    std::vector<at::Tensor> parts;  // as the rows lie
+    for (const TokenGroup group : batch.attention->groups()) parts.push_back(a.groups[static_cast<std::size_t>(group)].*part);
+    return parts.size() == 1 ? parts.front() : at::cat(parts);
+  };
+  a.x_TD = joined(&ScoredRows::x_TD);
+  a.rstd_T = joined(&ScoredRows::rstd_T);
+  a.normed_TD = joined(&ScoredRows::normed_TD);
+  a.scores_TE = joined(&ScoredRows::scores_TE);
+  a.groups = {};
 
   const Assignment assignment = router_->assign(gather_scores(a.scores_TE, batch), mode);
   a.count_E = assignment.count_E;
   const int rank = mesh_.dp().rank();
-  a.expert_TK = assignment.expert_TK.index_select(0, index_of(batch.global_row[static_cast<std::size_t>(rank)]));
+  a.expert_TK = assignment.expert_TK.index_select(0, index_of(batch.own_global_row));
   a.routing = sort_by_expert(a.expert_TK, gate_weights(a.scores_TE, a.expert_TK, gate_), num_experts_);
   const std::span<const std::vector<std::int64_t>> ep_rows(batch.global_row.begin() + (rank - mesh_.ep().rank()),
                                                            static_cast<std::size_t>(mesh_.ep().size()));
@@ -107,9 +121,9 @@ at::Tensor MoeLayer::forward(const at::Tensor& x_TD, const PackedBatch& batch, R
   at::Tensor y_TD = shared_.forward(a.normed_TD, a.shared);  // while the rows travel
   a.expert_input_SD = reordered(wait(dispatch, no_other_work), a.exchange.by_expert_S);
   RowsInFlight combine(mesh_.ep(), comm::reversed(a.exchange.dispatch), reordered(experts_forward(a), a.exchange.by_source_S));
-  y_TD.add_(x_TD);
+  y_TD.add_(a.x_TD);
   a.expert_output_RD = wait(combine, no_other_work);
-  return y_TD.add_(kernels::combine_rows(a.expert_output_RD, a.routing.row_token_R, a.routing.row_weight_R, x_TD.size(0)));
+  return y_TD.add_(kernels::combine_rows(a.expert_output_RD, a.routing.row_token_R, a.routing.row_weight_R, a.x_TD.size(0)));
 }
 
 at::Tensor MoeLayer::backward(const at::Tensor& dy_TD, const MoeActivations& a, WeightGradients& gradients,

@@ -1,5 +1,6 @@
 #pragma once
 // x + routed experts(norm(x)) + shared experts(norm(x)): routing over the global micro-batch, experts sharded over ep ranks.
+#include <array>
 #include <functional>
 #include <memory>
 
@@ -15,8 +16,14 @@
 
 namespace ballast::model {
 
+/// One group's rows before the router.
+struct ScoredRows {
+  at::Tensor x_TD, rstd_T, normed_TD, scores_TE;
+};
+
 /// What backward needs of one forward call. T local tokens, R = T * K local rows, S rows of the experts held here.
 struct MoeActivations {
+  std::array<ScoredRows, scheduler::kNumTokenGroups> groups;  ///< until they join
   at::Tensor x_TD, rstd_T, normed_TD;
   at::Tensor scores_TE, expert_TK;
   Routing routing;
@@ -32,7 +39,10 @@ class MoeLayer {
   MoeLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer, const comm::Mesh& mesh,
            metrics::PhaseClock& clock);
 
-  at::Tensor forward(const at::Tensor& x_TD, const PackedBatch& batch, RouterMode mode, MoeActivations& activations);
+  /// The scores of a group's rows: all that comes before the router, which has to see everything.
+  void score(const at::Tensor& x_TD, scheduler::TokenGroup group, MoeActivations& activations) const;
+  /// Returns: the residual stream of all rows. Input: every group that has rows is scored.
+  at::Tensor forward(const PackedBatch& batch, RouterMode mode, MoeActivations& activations);
   /// Returns: dx [T, D]; `gradients` gets those of the weights. Input: the activations outlive `gradients`; those of `waiting`
   /// may run while rows travel.
   at::Tensor backward(const at::Tensor& dy_TD, const MoeActivations& activations, WeightGradients& gradients,

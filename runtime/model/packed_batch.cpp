@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <map>
 
 namespace ballast::model {
@@ -39,19 +40,29 @@ PackedBatch pack(const scheduler::Plan& plan, int micro_batch, int rank, std::sp
     }
   }
 
-  const std::int64_t num_tokens = static_cast<std::int64_t>(packed.global_row.at(static_cast<std::size_t>(rank)).size());
+  const std::int64_t num_tokens = packed.attention->num_rows();
   packed.token_T = at::empty({num_tokens}, at::kLong);
   packed.target_T = at::empty({num_tokens}, at::kLong);
   packed.position_T = at::empty({num_tokens}, at::kLong);
   std::int64_t* token = packed.token_T.data_ptr<std::int64_t>();
   std::int64_t* target = packed.target_T.data_ptr<std::int64_t>();
   std::int64_t* position_of = packed.position_T.data_ptr<std::int64_t>();
-  for (const Chunk& chunk : batch.homes[static_cast<std::size_t>(rank)]) {
+  for (const Chunk& chunk : packed.attention->chunks_by_row()) {
     const SequenceTokens& sequence = sequences[static_cast<std::size_t>(chunk.sequence)];
     for (std::int64_t position = chunk.begin; position < chunk.end; ++position) {
       *token++ = sequence.inputs[static_cast<std::size_t>(position)];
       *target++ = sequence.targets[static_cast<std::size_t>(position)];
       *position_of++ = position;
+      packed.own_global_row.push_back(first_row.at(chunk.sequence) + position);
+    }
+  }
+  if (packed.attention->groups().size() > 1) {
+    packed.home_row_T = at::empty({num_tokens}, at::kLong);
+    std::int64_t* home_row = packed.home_row_T.data_ptr<std::int64_t>();
+    for (const Chunk& chunk : batch.homes[static_cast<std::size_t>(rank)]) {
+      packed.attention->for_each_run(chunk, [&](std::int64_t row, std::int64_t, std::int64_t num_rows) {
+        home_row = std::generate_n(home_row, num_rows, [&] { return row++; });
+      });
     }
   }
   return packed;

@@ -14,7 +14,7 @@
 
 namespace ballast::model {
 
-/// Local tokens, home chunk after home chunk, without padding. T may be zero.
+/// Local tokens in rows, late ones first (attention_program.h), without padding. T may be zero.
 struct PackedBatch {
   at::Tensor token_T;     ///< int64, input tokens
   at::Tensor target_T;    ///< int64, next tokens
@@ -22,11 +22,18 @@ struct PackedBatch {
   std::shared_ptr<const AttentionProgram> attention;
   std::vector<int> kv_source_layer;  ///< by layer
   /// Row of the global micro-batch, in (sequence, position) order, of each token of each rank: global_row[r] has rank r's
-  /// tokens in their local order. The same on every rank.
+  /// tokens in the order of its homes. The same on every rank.
   std::vector<std::vector<std::int64_t>> global_row;
+  std::vector<std::int64_t> own_global_row;  ///< by local row
+  at::Tensor home_row_T;                     ///< int64, local rows in the order of the homes; undefined: the same order
   std::int64_t num_global_tokens = 0;
 
   std::int64_t num_tokens() const { return token_T.size(0); }
+  /// A group's part of something that has a row for each token. Returns: a view.
+  at::Tensor rows_of(const at::Tensor& all, scheduler::TokenGroup group) const {
+    const Rows rows = attention->rows(group);
+    return all.narrow(0, rows.begin, rows.num());
+  }
 };
 
 /// Tokens of one sequence of the step: n inputs and the n tokens that follow them.

@@ -23,6 +23,7 @@ using scheduler::Parcel;
 using scheduler::Pass;
 using scheduler::Payload;
 using scheduler::Stage;
+using scheduler::TokenGroup;
 
 /// Which key heads the query heads of a slice read.
 struct SliceHeads {
@@ -79,13 +80,8 @@ void for_each_visible_pair(const std::vector<Chunk>& queries, const std::vector<
   }
 }
 
-/// Writes the rows of a run; takes the values as they are where the run is everything.
-void assign_rows(at::Tensor& x, const WholeDocuments& documents, const at::Tensor& rows) {
-  if (documents.num_rows() == x.size(0)) {
-    x = rows;
-  } else {
-    x.narrow(0, documents.first_row, documents.num_rows()).copy_(rows);
-  }
+void assign_rows(at::Tensor& x, const WholeDocuments& documents, const at::Tensor& values) {
+  assign_rows(x, Rows{documents.first_row, documents.first_row + documents.num_rows()}, x.size(0), values);
 }
 
 std::int64_t length(const Chunk& chunk) { return chunk.end - chunk.begin; }
@@ -93,9 +89,9 @@ std::int64_t length(const Chunk& chunk) { return chunk.end - chunk.begin; }
 /// What forward and backward have in common: where rows of homes, slices and travelling blocks lie.
 class RingPass : public AttentionPass {
  protected:
-  RingPass(const AttentionProgram& program, Pass pass, comm::Communicator& ranks, metrics::PhaseClock& clock, double scale,
-           HomeAttention& own, HomeAttention& source)
-      : AttentionPass(program, pass, &own == &source ? KeyValueUse::kOwn : KeyValueUse::kForeign, ranks, clock, own.q_TNH.size(2),
+  RingPass(const AttentionProgram& program, Pass pass, const AttentionChannels& channels, double scale, HomeAttention& own,
+           HomeAttention& source)
+      : AttentionPass(program, pass, &own == &source ? KeyValueUse::kOwn : KeyValueUse::kForeign, channels, own.q_TNH.size(2),
                       own.q_TNH.options()),
         own_(own),
         source_(source),
@@ -116,9 +112,23 @@ class RingPass : public AttentionPass {
   static at::Tensor rows_at(const at::Tensor& x, std::span<const Chunk> chunks, const Chunk& chunk) {
     return x.narrow(0, row_in(chunks, chunk), length(chunk));
   }
+  /// Rows of a chunk at home, in order of tokens; a copy where they lie in several runs.
   at::Tensor home_rows(const at::Tensor& x, const Chunk& chunk) const {
-    return x.narrow(0, program().home_row(chunk), length(chunk));
+    std::vector<at::Tensor> runs;
+    program().for_each_run(
+        chunk, [&](std::int64_t row, std::int64_t, std::int64_t num_tokens) { runs.push_back(x.narrow(0, row, num_tokens)); });
+    return runs.size() == 1 ? runs.front() : at::cat(runs);
   }
+  /// Calls fn(row, first token, number of tokens) for the runs of a chunk at home that belong to the group.
+  template <class Fn>
+  void for_each_run_of(TokenGroup group, const Chunk& chunk, const Fn& fn) const {
+    const Rows rows = program().rows(group);
+    program().for_each_run(chunk, [&](std::int64_t row, std::int64_t token, std::int64_t num_tokens) {
+      if (rows.begin <= row && row < rows.end) fn(row, token, num_tokens);
+    });
+  }
+  bool has_keys(int queue) const override { return source_.has_keys[static_cast<std::size_t>(queue)] != 0; }
+  bool reads_own_keys() const { return &own_ == &source_; }
   const std::vector<Chunk>& queries(const Parcel& parcel) const {
     return program().slice(parcel.slice).queries[static_cast<std::size_t>(parcel.member)];
   }
@@ -164,9 +174,12 @@ class RingPass : public AttentionPass {
 
 class ForwardPass : public RingPass {
  public:
-  ForwardPass(const AttentionProgram& program, comm::Communicator& ranks, metrics::PhaseClock& clock, double scale,
-              HomeAttention& own, HomeAttention& source)
-      : RingPass(program, Pass::kForward, ranks, clock, scale, own, source) {
+  ForwardPass(const AttentionProgram& program, const AttentionChannels& channels, double scale, HomeAttention& own,
+              HomeAttention& source)
+      : RingPass(program, Pass::kForward, channels, scale, own, source) {
+    if (&own == &source) {
+      for (int queue = 0; queue < program.num_queues(); ++queue) own.has_keys.push_back(!has_dispatch(queue));
+    }
     own.o_TNH = at::empty(own.q_TNH.sizes(), own.q_TNH.options());
     own.lse_TN = at::empty(own.q_TNH.sizes().slice(0, 2), own.q_TNH.options());
     own.slices.resize(program.members().size());
@@ -213,12 +226,17 @@ class ForwardPass : public RingPass {
         const SliceTensors& tensors = own_.slices[local(parcel.slice)];
         return put_key_value({tensors.k_SGH, tensors.v_SGH}, keys(parcel.slice, parcel.member), parcel, rows_RH);
       }
-      case Payload::kOutput:
-        slice_heads.queries(home_rows(own_.o_TNH, parcel.chunk)).copy_(as_queries());
-        return;
       default:
-        TORCH_CHECK(false, "forward attention receives no gradients");
+        TORCH_CHECK(false, "members receive queries, keys and values in forward attention");
     }
+  }
+
+  void put_home(const Parcel& parcel, const at::Tensor& rows_RH, TokenGroup group) override {
+    const SliceHeads& slice_heads = heads(parcel.slice);
+    const at::Tensor output = rows_RH.view({length(parcel.chunk), slice_heads.num_query, rows_RH.size(1)});
+    for_each_run_of(group, parcel.chunk, [&](std::int64_t row, std::int64_t token, std::int64_t num_tokens) {
+      slice_heads.queries(own_.o_TNH.narrow(0, row, num_tokens)).copy_(output.narrow(0, token, num_tokens));
+    });
   }
 
   void compute(const BlockTask& task) override {
@@ -246,17 +264,21 @@ class ForwardPass : public RingPass {
     assign_rows(own_.lse_TN, documents, whole.lse_TN);
   }
 
+  void finish_dispatch(int queue) override {
+    if (reads_own_keys()) own_.has_keys[static_cast<std::size_t>(queue)] = 1;
+  }
+  bool may_return() const override { return true; }
   void finish_queue(int) override {}
   void finish_sending() override {}
 };
 
 class BackwardPass : public RingPass {
  public:
-  BackwardPass(const AttentionProgram& program, comm::Communicator& ranks, metrics::PhaseClock& clock, double scale,
-               const at::Tensor& do_TNH, HomeAttention& own, HomeAttention& source)
-      : RingPass(program, Pass::kBackward, ranks, clock, scale, own, source),
-        do_TNH_(do_TNH),
-        dq_TNH_(at::empty(own.q_TNH.sizes(), own.q_TNH.options())) {
+  BackwardPass(const AttentionProgram& program, const AttentionChannels& channels, double scale, HomeAttention& own,
+               HomeAttention& source)
+      : RingPass(program, Pass::kBackward, channels, scale, own, source) {
+    own.dq_TNH = at::empty(own.q_TNH.sizes(), own.q_TNH.options());
+    if (!reads_own_keys()) ++source.num_open_readers;
     if (!source.dk_TGH.defined()) {
       source.dk_TGH = at::zeros(source.k_TGH.sizes(), source.k_TGH.options());
       source.dv_TGH = at::zeros(source.v_TGH.sizes(), source.v_TGH.options());
@@ -267,10 +289,10 @@ class BackwardPass : public RingPass {
     }
   }
 
-  at::Tensor run(const std::function<bool()>& do_other_work) {
-    execute(do_other_work);
+  void close() override {
     while (!sums_.empty()) keep(sums_.begin()->first);
-    return dq_TNH_;
+    own_.do_TNH.reset();
+    if (!reads_own_keys()) --source_.num_open_readers;
   }
 
  private:
@@ -299,7 +321,10 @@ class BackwardPass : public RingPass {
     }
   }
 
+  void finish_dispatch(int) override {}
+  bool may_return() const override { return !reads_own_keys() || source_.num_open_readers == 0; }
   void finish_queue(int queue) override {
+    if (!reads_own_keys()) return;  // at the end, in the order of the layers
     for (auto entry = sums_.begin(); entry != sums_.end();) {
       const BlockId id = (entry++)->first;
       if (program().queue(id.first) == queue && is_own_block(id)) keep(id);
@@ -309,7 +334,7 @@ class BackwardPass : public RingPass {
   at::Tensor take(Stage stage, const Parcel& parcel) override {
     switch (parcel.payload) {
       case Payload::kOutputGradient:
-        return heads(parcel.slice).queries(home_rows(do_TNH_, parcel.chunk));
+        return heads(parcel.slice).queries(home_rows(own_.do_TNH, parcel.chunk));
       case Payload::kKeyValue:
         return take_block(parcel);
       case Payload::kQueryGradient:
@@ -323,7 +348,7 @@ class BackwardPass : public RingPass {
         }
         const SliceTensors& made = source_.slices[local(parcel.slice)];
         if (!made.dk_SGH.defined()) {
-          return at::zeros({length(parcel.chunk), 2 * heads(parcel.slice).num_key, do_TNH_.size(2)}, do_TNH_.options());
+          return at::zeros({length(parcel.chunk), 2 * heads(parcel.slice).num_key, own_.q_TNH.size(2)}, own_.q_TNH.options());
         }
         return at::cat({rows_at(made.dk_SGH, chunks, parcel.chunk), rows_at(made.dv_SGH, chunks, parcel.chunk)}, 1);
       }
@@ -332,7 +357,7 @@ class BackwardPass : public RingPass {
     }
   }
 
-  void put(Stage stage, const Parcel& parcel, const at::Tensor& rows_RH) override {
+  void put(Stage, const Parcel& parcel, const at::Tensor& rows_RH) override {
     const auto as_heads = [&](std::int64_t num) { return rows_RH.view({length(parcel.chunk), num, rows_RH.size(1)}); };
     const SliceHeads& slice_heads = heads(parcel.slice);
     switch (parcel.payload) {
@@ -341,27 +366,34 @@ class BackwardPass : public RingPass {
         return;
       case Payload::kKeyValue:
         return put_travelling(parcel, rows_RH);
-      case Payload::kQueryGradient:
-        slice_heads.queries(home_rows(dq_TNH_, parcel.chunk)).copy_(as_heads(slice_heads.num_query));
-        return;
       case Payload::kKeyValueGradient: {
         const at::Tensor both = as_heads(2 * slice_heads.num_key);
-        const at::Tensor dk = both.narrow(1, 0, slice_heads.num_key);
-        const at::Tensor dv = both.narrow(1, slice_heads.num_key, slice_heads.num_key);
-        if (stage == Stage::kRotateGradients) {
-          const std::vector<Chunk>& chunks = keys(parcel.slice, parcel.member);
-          const Block& sum = sums({parcel.slice, parcel.member});
-          rows_at(sum.k_SGH, chunks, parcel.chunk).add_(dk);
-          rows_at(sum.v_SGH, chunks, parcel.chunk).add_(dv);
-        } else {
-          slice_heads.keys(home_rows(source_.dk_TGH, parcel.chunk)).add_(dk);
-          slice_heads.keys(home_rows(source_.dv_TGH, parcel.chunk)).add_(dv);
-        }
+        const std::vector<Chunk>& chunks = keys(parcel.slice, parcel.member);
+        const Block& sum = sums({parcel.slice, parcel.member});
+        rows_at(sum.k_SGH, chunks, parcel.chunk).add_(both.narrow(1, 0, slice_heads.num_key));
+        rows_at(sum.v_SGH, chunks, parcel.chunk).add_(both.narrow(1, slice_heads.num_key, slice_heads.num_key));
         return;
       }
       default:
-        TORCH_CHECK(false, "backward attention receives gradients, keys and values only");
+        TORCH_CHECK(false, "members receive gradients, keys and values in backward attention");
     }
+  }
+
+  void put_home(const Parcel& parcel, const at::Tensor& rows_RH, TokenGroup group) override {
+    const SliceHeads& slice_heads = heads(parcel.slice);
+    const bool is_query = parcel.payload == Payload::kQueryGradient;
+    const std::int64_t num_heads = is_query ? slice_heads.num_query : 2 * slice_heads.num_key;
+    const at::Tensor all = rows_RH.view({length(parcel.chunk), num_heads, rows_RH.size(1)});
+    for_each_run_of(group, parcel.chunk, [&](std::int64_t row, std::int64_t token, std::int64_t num_tokens) {
+      const at::Tensor gradient = all.narrow(0, token, num_tokens);
+      const auto at_home = [&](const at::Tensor& x) { return x.narrow(0, row, num_tokens); };
+      if (is_query) {
+        slice_heads.queries(at_home(own_.dq_TNH)).copy_(gradient);
+      } else {
+        slice_heads.keys(at_home(source_.dk_TGH)).add_(gradient.narrow(1, 0, slice_heads.num_key));
+        slice_heads.keys(at_home(source_.dv_TGH)).add_(gradient.narrow(1, slice_heads.num_key, slice_heads.num_key));
+      }
+    });
   }
 
   void finish_sending() override {  // the next member has them now
@@ -399,14 +431,13 @@ class BackwardPass : public RingPass {
   void compute(const WholeDocuments& documents) override {
     const auto rows = [&](const at::Tensor& x) { return x.narrow(0, documents.first_row, documents.num_rows()); };
     const kernels::AttentionGradient gradient =
-        kernels::attention_backward(rows(do_TNH_), rows(own_.q_TNH), rows(source_.k_TGH), rows(source_.v_TGH), rows(own_.o_TNH),
-                                    rows(own_.lse_TN), documents.offsets, scale_);
-    assign_rows(dq_TNH_, documents, gradient.dq_TNH);
+        kernels::attention_backward(rows(own_.do_TNH), rows(own_.q_TNH), rows(source_.k_TGH), rows(source_.v_TGH),
+                                    rows(own_.o_TNH), rows(own_.lse_TN), documents.offsets, scale_);
+    assign_rows(own_.dq_TNH, documents, gradient.dq_TNH);
     rows(source_.dk_TGH).add_(gradient.dk_TGH);
     rows(source_.dv_TGH).add_(gradient.dv_TGH);
   }
 
-  at::Tensor do_TNH_, dq_TNH_;
   std::vector<at::Tensor> slice_do_, slice_dq_;
   std::map<BlockId, Block> sums_;
   std::vector<BlockId> sent_;
@@ -414,15 +445,27 @@ class BackwardPass : public RingPass {
 
 }  // namespace
 
-void ring_attention(const AttentionProgram& program, comm::Communicator& ranks, metrics::PhaseClock& clock, double scale,
-                    HomeAttention& own, HomeAttention& source) {
-  ForwardPass(program, ranks, clock, scale, own, source).execute([] { return false; });
+std::unique_ptr<AttentionPass> attention_forward(const AttentionProgram& program, const AttentionChannels& channels, double scale,
+                                                 HomeAttention& own, HomeAttention& source) {
+  return std::make_unique<ForwardPass>(program, channels, scale, own, source);
 }
 
-at::Tensor ring_attention_backward(const AttentionProgram& program, comm::Communicator& ranks, metrics::PhaseClock& clock,
-                                   double scale, const at::Tensor& do_TNH, HomeAttention& own, HomeAttention& source,
-                                   const std::function<bool()>& do_other_work) {
-  return BackwardPass(program, ranks, clock, scale, do_TNH, own, source).run(do_other_work);
+std::unique_ptr<AttentionPass> attention_backward(const AttentionProgram& program, const AttentionChannels& channels,
+                                                  double scale, HomeAttention& own, HomeAttention& source) {
+  return std::make_unique<BackwardPass>(program, channels, scale, own, source);
+}
+
+void assign_rows(at::Tensor& x, Rows rows, std::int64_t num_rows, const at::Tensor& values) {
+  if (rows.num() == num_rows) {
+    x = values;
+    return;
+  }
+  if (!x.defined()) {
+    std::vector<std::int64_t> sizes = values.sizes().vec();
+    sizes[0] = num_rows;
+    x = at::empty(sizes, values.options());
+  }
+  x.narrow(0, rows.begin, rows.num()).copy_(values);
 }
 
 }  // namespace ballast::model

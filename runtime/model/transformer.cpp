@@ -1,21 +1,36 @@
 #include "runtime/model/transformer.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/mv.h>
 #include <c10/core/InferenceMode.h>
+
+#include <utility>
 
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/rms_norm/rms_norm.h"
+#include "scheduler/sim/simulator.h"
 
 namespace ballast::model {
 
 using metrics::PhaseClock;
 using metrics::StepPhase;
+using scheduler::TokenGroup;
 
 namespace {
 
-/// Layers whose weight gradients wait for a moment without other work: the simulator's number.
-constexpr int kMostWaitingLayers = 2;
+std::size_t index(TokenGroup group) { return static_cast<std::size_t>(group); }
+
+/// The groups' rows as they lie in the batch.
+at::Tensor joined(const ByGroup<at::Tensor>& parts, std::span<const TokenGroup> groups) {
+  if (groups.size() == 1) return parts[index(groups.front())];
+  return at::cat(parts);
+}
+
+/// The reverse: views of all rows.
+void split(const at::Tensor& all, const PackedBatch& batch, ByGroup<at::Tensor>& parts) {
+  for (const TokenGroup group : batch.attention->groups()) parts[index(group)] = batch.rows_of(all, group);
+}
 
 }  // namespace
 
@@ -28,7 +43,7 @@ Transformer::Transformer(const ModelConfig& config, const comm::Mesh& mesh, std:
       final_norm_(parameters_.weight("final_norm.weight")),
       head_(config.tie_word_embeddings ? embedding_ : parameters_.weight("head.weight")) {
   for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
-    attention_.emplace_back(config_, parameters_, layer, mesh.dp(), clock_);
+    attention_.emplace_back(config_, parameters_, layer, AttentionChannels{mesh.dp(), mesh.near()});
     if (config_.is_moe_layer(layer)) {
       feed_forward_.emplace_back(std::in_place_type<MoeLayer>, config_, parameters_, layer, mesh, clock_);
     } else {
@@ -54,78 +69,140 @@ AttentionActivations& Transformer::key_value_source(const PackedBatch& batch, st
   return activations.layers[static_cast<std::size_t>(source)].attention;
 }
 
-at::Tensor Transformer::decode(const PackedBatch& batch, RouterMode mode, Activations& activations) {
+void Transformer::decode(const PackedBatch& batch, RouterMode mode, Activations& activations,
+                         const std::function<void(TokenGroup, const at::Tensor&)>& head) {
   activations.layers = std::vector<LayerActivations>(attention_.size());
-  at::Tensor x_TD = kernels::embedding(embedding_.value, batch.token_T);
+  ByGroup<at::Tensor> stream;  // the residual stream, [rows of the group, D]
+  const auto x = [&](TokenGroup group) -> at::Tensor& { return stream[index(group)]; };
+  std::vector<PipelineStage> stages;
+  stages.push_back(
+      RowStage{[&](TokenGroup group) { x(group) = kernels::embedding(embedding_.value, batch.rows_of(batch.token_T, group)); }});
   for (std::size_t layer = 0; layer < attention_.size(); ++layer) {
+    const AttentionLayer& attention = attention_[layer];
     LayerActivations& saved = activations.layers[layer];
-    {
+    AttentionActivations& source = key_value_source(batch, layer, activations);
+    stages.push_back(RowStage{[&](TokenGroup group) {
       const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
-      x_TD = attention_[layer].forward(x_TD, batch, saved.attention, key_value_source(batch, layer, activations));
-    }
+      attention.project(x(group), batch, group, saved.attention, source);
+    }});
+    stages.push_back(AttentionStage{[&] { return attention.attention(batch, saved.attention, source); }});
+    stages.push_back(RowStage{[&](TokenGroup group) {
+      const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
+      x(group) = attention.output(batch, group, saved.attention);
+    }});
     if (auto* const moe = std::get_if<MoeLayer>(&feed_forward_[layer])) {
-      x_TD = moe->forward(x_TD, batch, mode, saved.feed_forward.emplace<MoeActivations>());
+      MoeActivations& rows = saved.feed_forward.emplace<MoeActivations>();
+      stages.push_back(RowStage{[&, moe](TokenGroup group) { moe->score(x(group), group, rows); }});
+      stages.push_back(JointStage{[&, moe] { split(moe->forward(batch, mode, rows), batch, stream); }});
     } else {
-      const PhaseClock::Scope phase(clock_, StepPhase::kFeedForward);
-      x_TD = std::get<DenseLayer>(feed_forward_[layer]).forward(x_TD, saved.feed_forward.emplace<DenseLayerActivations>());
+      const DenseLayer& dense = std::get<DenseLayer>(feed_forward_[layer]);
+      auto& rows = saved.feed_forward.emplace<ByGroup<DenseLayerActivations>>();
+      stages.push_back(RowStage{[&](TokenGroup group) {
+        const PhaseClock::Scope phase(clock_, StepPhase::kFeedForward);
+        x(group) = dense.forward(x(group), rows[index(group)]);
+      }});
     }
   }
-  const kernels::RmsNorm norm = kernels::rms_norm(x_TD, final_norm_.value, config_.rms_norm_eps);
-  activations.last_TD = x_TD;
-  activations.final_rstd_T = norm.rstd;
-  activations.final_TD = norm.y;
-  return norm.y;
+  const auto finish = [&](TokenGroup group) {
+    const PhaseClock::Scope phase(clock_, StepPhase::kHead);
+    const kernels::RmsNorm norm = kernels::rms_norm(x(group), final_norm_.value, config_.rms_norm_eps);
+    activations.last_TD[index(group)] = x(group);
+    activations.final_rstd_T[index(group)] = norm.rstd;
+    head(group, norm.y);
+  };
+  stages.push_back(RowStage{.run = finish, .is_ready_first = true});
+  LayerPipeline(batch.attention->groups(), clock_).run(stages);
 }
 
 double Transformer::forward(const PackedBatch& batch, double loss_scale, Activations& activations) {
   const c10::InferenceMode no_autograd;
-  const at::Tensor final_TD = decode(batch, RouterMode::kTrain, activations);
-  const PhaseClock::Scope phase(clock_, StepPhase::kHead);
-  const kernels::LinearCrossEntropyGradient loss =
-      kernels::linear_cross_entropy_with_gradient(final_TD, head_.value, batch.target_T, loss_scale, head_.gradient);
-  activations.dfinal_TD = loss.dx_TD;
-  return loss.loss_T.sum(at::kDouble).item<double>();
+  double sum = 0;
+  decode(batch, RouterMode::kTrain, activations, [&](TokenGroup group, const at::Tensor& final_TD) {
+    const kernels::LinearCrossEntropyGradient loss = kernels::linear_cross_entropy_with_gradient(
+        final_TD, head_.value, batch.rows_of(batch.target_T, group), loss_scale, head_.gradient);
+    activations.dfinal_TD[index(group)] = loss.dx_TD;
+    sum += loss.loss_T.sum(at::kDouble).item<double>();
+  });
+  return sum;
 }
 
 void Transformer::backward(const PackedBatch& batch, Activations& activations) {
   const c10::InferenceMode no_autograd;
-  const kernels::RmsNormGradient norm =
-      kernels::rms_norm_backward(activations.dfinal_TD, activations.last_TD, final_norm_.value, activations.final_rstd_T);
-  final_norm_.gradient.add_(norm.dweight_D);
-  at::Tensor dx_TD = norm.dx;
-  WaitingWeightGradients waiting(is_alone_ ? 0 : kMostWaitingLayers);
+  const std::span<const TokenGroup> groups = batch.attention->groups();
+  ByGroup<at::Tensor> stream;  // gradient of the residual stream
+  const auto dx = [&](TokenGroup group) -> at::Tensor& { return stream[index(group)]; };
+  WaitingWeightGradients waiting(is_alone_ ? 0 : scheduler::kMostDeferredLayers);
+  const auto do_other_work = [&] { return waiting.run_one(); };
+  // Of the linear work between two attentions, late rows before ready ones, whichever came first.
+  ByGroup<WeightGradients> between{WeightGradients(clock_), WeightGradients(clock_)};
+  const auto gradients = [&](TokenGroup group) -> WeightGradients& { return between[index(group)]; };
+  const auto let_them_wait = [&] {
+    WeightGradients all(clock_);
+    for (WeightGradients& one : between) all.append(std::exchange(one, WeightGradients(clock_)));
+    waiting.add_layer(std::move(all));
+  };
+
+  std::vector<PipelineStage> stages;
+  stages.push_back(RowStage{[&](TokenGroup group) {
+    const std::size_t i = index(group);
+    const kernels::RmsNormGradient norm = kernels::rms_norm_backward(activations.dfinal_TD[i], activations.last_TD[i],
+                                                                     final_norm_.value, activations.final_rstd_T[i]);
+    gradients(group).add_part(norm.dweight_D, final_norm_);
+    dx(group) = norm.dx;
+  }});
   for (std::size_t layer = attention_.size(); layer-- > 0;) {
+    const AttentionLayer& attention = attention_[layer];
     LayerActivations& saved = activations.layers[layer];
-    WeightGradients gradients(clock_);
+    AttentionActivations& source = key_value_source(batch, layer, activations);
     if (const auto* const moe = std::get_if<MoeLayer>(&feed_forward_[layer])) {
-      dx_TD = moe->backward(dx_TD, std::get<MoeActivations>(saved.feed_forward), gradients, waiting);
+      stages.push_back(JointStage{[&, moe] {
+        const MoeActivations& rows = std::get<MoeActivations>(saved.feed_forward);
+        split(moe->backward(joined(stream, groups), rows, gradients(groups.front()), waiting), batch, stream);
+      }});
     } else {
-      const PhaseClock::Scope phase(clock_, StepPhase::kFeedForward);
-      dx_TD = std::get<DenseLayer>(feed_forward_[layer])
-                  .backward(dx_TD, std::get<DenseLayerActivations>(saved.feed_forward), gradients);
+      const DenseLayer& dense = std::get<DenseLayer>(feed_forward_[layer]);
+      stages.push_back(RowStage{[&](TokenGroup group) {
+        const PhaseClock::Scope phase(clock_, StepPhase::kFeedForward);
+        const auto& rows = std::get<ByGroup<DenseLayerActivations>>(saved.feed_forward);
+        dx(group) = dense.backward(dx(group), rows[index(group)], gradients(group));
+      }});
     }
-    const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
-    dx_TD = attention_[layer].backward(dx_TD, batch, saved.attention, key_value_source(batch, layer, activations), gradients,
-                                       waiting);
-    waiting.add_layer(std::move(gradients));
+    const auto output_backward = [&](TokenGroup group) {
+      const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
+      attention.output_backward(dx(group), batch, group, saved.attention, gradients(group));
+    };
+    stages.push_back(RowStage{output_backward, let_them_wait});
+    stages.push_back(AttentionStage{[&] { return attention.attention_backward(batch, saved.attention, source); }});
+    const auto project_backward = [&](TokenGroup group) {
+      const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
+      dx(group) = attention.project_backward(dx(group), batch, group, saved.attention, gradients(group));
+    };
+    stages.push_back(RowStage{project_backward, [&] { saved.attention.attention.dq_TNH.reset(); }});
   }
+  LayerPipeline(groups, clock_, do_other_work).run(stages);
+  let_them_wait();
   waiting.run_all();
-  kernels::accumulate_embedding_gradient(dx_TD, batch.token_T, embedding_.gradient);
+  kernels::accumulate_embedding_gradient(joined(stream, groups), batch.token_T, embedding_.gradient);
 }
 
 at::Tensor Transformer::evaluate(const PackedBatch& batch) {
   const c10::InferenceMode no_autograd;
   Activations activations;
-  const at::Tensor final_TD = decode(batch, RouterMode::kEvaluate, activations);
-  return kernels::linear_cross_entropy(final_TD, head_.value, batch.target_T);
+  ByGroup<at::Tensor> loss;
+  decode(batch, RouterMode::kEvaluate, activations, [&](TokenGroup group, const at::Tensor& final_TD) {
+    loss[index(group)] = kernels::linear_cross_entropy(final_TD, head_.value, batch.rows_of(batch.target_T, group));
+  });
+  return joined(loss, batch.attention->groups());
 }
 
 at::Tensor Transformer::next_token_logits(const PackedBatch& batch) {
   const c10::InferenceMode no_autograd;
   Activations activations;
-  const at::Tensor final_TD = decode(batch, RouterMode::kEvaluate, activations);
+  ByGroup<at::Tensor> final;
+  decode(batch, RouterMode::kEvaluate, activations,
+         [&](TokenGroup group, const at::Tensor& final_TD) { final[index(group)] = final_TD; });
   if (batch.num_tokens() == 0) return {};
-  return at::mv(head_.value, final_TD.select(0, batch.num_tokens() - 1));
+  return at::mv(head_.value, joined(final, batch.attention->groups()).select(0, batch.num_tokens() - 1));
 }
 
 }  // namespace ballast::model

@@ -1,24 +1,30 @@
 #pragma once
 // The decoder: embedding, layers, final norm and head; forward and backward as explicit segments.
+#include <array>
 #include <functional>
 #include <variant>
 
 #include "runtime/model/attention_layer.h"
 #include "runtime/model/feed_forward.h"
+#include "runtime/model/layer_pipeline.h"
 #include "runtime/model/moe_layer.h"
 
 namespace ballast::model {
 
+/// By token group.
+template <class T>
+using ByGroup = std::array<T, scheduler::kNumTokenGroups>;
+
 struct LayerActivations {
   AttentionActivations attention;
-  std::variant<DenseLayerActivations, MoeActivations> feed_forward;
+  std::variant<ByGroup<DenseLayerActivations>, MoeActivations> feed_forward;
 };
 
 /// What one micro-batch keeps between its forward and its backward.
 struct Activations {
   std::vector<LayerActivations> layers;
-  at::Tensor last_TD, final_rstd_T, final_TD;
-  at::Tensor dfinal_TD;  ///< gradient of the loss at the head's input
+  ByGroup<at::Tensor> last_TD, final_rstd_T;  ///< around the final norm
+  ByGroup<at::Tensor> dfinal_TD;              ///< gradient of the loss at the head's input
 };
 
 class Transformer {
@@ -48,8 +54,9 @@ class Transformer {
 
  private:
   using FeedForwardLayer = std::variant<DenseLayer, MoeLayer>;
-  /// The input of the head.
-  at::Tensor decode(const PackedBatch& batch, RouterMode mode, Activations& activations);
+  /// All layers and the final norm; `head` gets the rows of a group, ready ones first.
+  void decode(const PackedBatch& batch, RouterMode mode, Activations& activations,
+              const std::function<void(scheduler::TokenGroup, const at::Tensor&)>& head);
   AttentionActivations& key_value_source(const PackedBatch& batch, std::size_t layer, Activations& activations) const;
 
   const ModelConfig config_;

@@ -54,8 +54,9 @@ TimedStep run_timed(Trainer& trainer, const Step& step, comm::RecordingCommunica
     for (const comm::Record& record : recorder->records()) {
       if (record.operation == "receive") continue;
       own.bytes_sent += record.num_bytes;
-      // Experts and optimizer speak on parts of the world, or in collectives.
-      if (record.operation == "send" && record.communicator == 0) own.attention_bytes_sent += record.num_bytes;
+      // Experts and optimizer speak on other parts of the world, or in collectives.
+      const bool is_of_attention = record.communicator == 0 || record.communicator == comm::Mesh::kNearPart;
+      if (record.operation == "send" && is_of_attention) own.attention_bytes_sent += record.num_bytes;
     }
   }
 

@@ -99,6 +99,8 @@ class AttentionExpansion {
   int num_queues() const { return static_cast<int>(num_rounds_.size()); }
   /// Queue of a slice.
   int queue(int slice) const;
+  /// Whether a queue is of the cluster zone.
+  bool is_cluster_queue(int queue) const { return queue < num_queues() - 2; }
   /// Cost: linear in the rank's own part, plus sorting.
   RankAttention rank(int rank, Pass pass, KeyValueUse use = KeyValueUse::kOwn) const;
 

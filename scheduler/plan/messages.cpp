@@ -52,7 +52,15 @@ std::vector<ExchangeMessages> attention_messages(const Plan& plan, int rank, Hea
       const int layer = pass == Pass::kForward ? i : num_layers - 1 - i;
       const KeyValueUse use = micro_batch.kv_source_layer[layer] == layer ? KeyValueUse::kOwn : KeyValueUse::kForeign;
       for (const AttentionExchange& exchange : by_use[static_cast<int>(use)].exchanges) {
-        ExchangeMessages messages{m, pass, layer, exchange.stage, exchange.queue, exchange.round, {}, {}};
+        ExchangeMessages messages{m,
+                                  pass,
+                                  layer,
+                                  exchange.stage,
+                                  exchange.queue,
+                                  exchange.round,
+                                  {},
+                                  {},
+                                  expansions[m]->is_cluster_queue(exchange.queue)};
         messages.sends = by_peer(exchange.sends, &Parcel::dst, rank, bytes);
         messages.receives = by_peer(exchange.receives, &Parcel::src, rank, bytes);
         if (!messages.sends.empty() || !messages.receives.empty()) result.push_back(std::move(messages));

@@ -24,6 +24,7 @@ struct ExchangeMessages {
   int round = 0;
   std::vector<PeerBytes> sends;     ///< by peer
   std::vector<PeerBytes> receives;  ///< by peer
+  bool is_cluster = false;          ///< of a queue of the cluster zone
   bool operator==(const ExchangeMessages&) const = default;
 };
 

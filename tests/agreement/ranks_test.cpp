@@ -2,7 +2,12 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <random>
+#include <thread>
+
+#include "runtime/model/attention_program.h"
 #include "tests/agreement/training_trace.h"
+#include "tests/support/hooked_communicator.h"
 #include "tests/support/run_ranks.h"
 
 namespace ballast {
@@ -37,21 +42,53 @@ TEST_P(RanksAgree, TrainingEqualsOneRank) {
   EXPECT_LT(one.losses.back(), one.losses.front()) << "the run learns nothing: equality would prove little";
 }
 
-TEST(ManyRanks, TwoRunsHaveTheSameBits) {
+/// Ranks that have late rows and ready ones, over the micro-batches of a step.
+int num_ranks_with_both_groups(const agreement::TraceOptions& options, int num_ranks) {
+  int result = 0;
+  const std::vector<int> node_of_rank = agreement::topology(options, num_ranks).node_of_rank;
+  for (const scheduler::MicroBatch& batch : agreement::plan_of_step(options, num_ranks, 0).micro_batches) {
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      const model::AttentionProgram program(batch, agreement::head_counts(options), node_of_rank, rank,
+                                            model::TaskOrder::kWorkConserving);
+      result += program.groups().size() == 2;
+    }
+  }
+  return result;
+}
+
+class ManyRanks : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(ManyRanks, TwoRunsHaveTheSameBits) {
   at::set_num_threads(1);
-  // Messages come when they come, and gradients of weights run between them.
+  constexpr int kNumRanks = 4;
+  int num_with_both_groups = 0;
   for (const std::vector<int>& sources : {std::vector{0, 1, 2, 3}, std::vector{0, 0, 0, 3}}) {
     const agreement::TraceOptions options = agreement::under_policy({.dtype = at::kFloat,
-                                                                     .num_steps = 4,
+                                                                     .num_steps = 3,
                                                                      .ranks_per_node = 2,
                                                                      .num_attention_heads = 4,
                                                                      .num_key_value_heads = 2,
                                                                      .kv_source_layer = sources},
-                                                                    "ballast");
-    const agreement::Trace first = agreement::train_on_local_ranks(4, 2, options);
-    for (int again = 0; again < 3; ++again) agreement::expect_equal(first, agreement::train_on_local_ranks(4, 2, options), 0);
+                                                                    GetParam());
+    num_with_both_groups += num_ranks_with_both_groups(options, kNumRanks);
+    const agreement::Trace first = agreement::train_on_local_ranks(kNumRanks, 2, options);
+    for (unsigned again = 0; again < 3; ++again) {
+      // Messages come early or late, as it happens.
+      support::run_ranks(kNumRanks, [&](comm::Communicator& world) {
+        std::mt19937 random(again * kNumRanks + static_cast<unsigned>(world.rank()));
+        support::HookedCommunicator hooked(world, [&](auto...) {
+          if (random() % 4 == 0) std::this_thread::sleep_for(std::chrono::microseconds(random() % 2000));
+        });
+        const agreement::Trace trace = agreement::train(hooked, 2, options);
+        if (world.rank() == 0) agreement::expect_equal(first, trace, 0);
+      });
+    }
   }
+  EXPECT_GT(num_with_both_groups, 0) << "nothing overlaps: equality would prove little";
 }
+
+INSTANTIATE_TEST_SUITE_P(Local, ManyRanks, ::testing::Values("ballast", "distca"),
+                         [](const ::testing::TestParamInfo<std::string>& name) { return name.param; });
 
 INSTANTIATE_TEST_SUITE_P(Local, RanksAgree,
                          ::testing::Values(Case{2, 1, 8, "bip_exact", at::kDouble}, Case{2, 2, 8, "bip_exact", at::kDouble},

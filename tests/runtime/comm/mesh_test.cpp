@@ -21,6 +21,8 @@ TEST(Mesh, ConsecutiveRanksShareTheExperts) {
     const int rank = world.rank();
     const int first = rank / 3 * 3;
     EXPECT_EQ(&mesh.dp(), &world);
+    EXPECT_NE(&mesh.near(), &world);
+    EXPECT_EQ(members(mesh.near(), rank), (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5}));
     EXPECT_EQ(mesh.ep().rank(), rank % 3);
     EXPECT_EQ(members(mesh.ep(), rank), (std::vector<std::int64_t>{first, first + 1, first + 2}));
     EXPECT_EQ(mesh.replica().rank(), rank / 3);

@@ -16,6 +16,7 @@
 #include <random>
 
 #include "kernels/attention/attention.h"
+#include "runtime/model/layer_pipeline.h"
 #include "scheduler/plan/layout.h"
 #include "tests/support/run_ranks.h"
 
@@ -130,30 +131,36 @@ Result planned(const Case& c, const Values& x, TaskOrder order) {
   std::mutex mutex;
   support::run_ranks(c.num_ranks, [&](comm::Communicator& world) {
     at::set_num_threads(1);
+    const AttentionProgram program(micro_batch, {c.query_heads, c.key_heads}, node_of_rank, world.rank(), order);
     std::vector<std::int64_t> rows;
-    for (const Chunk& chunk : micro_batch.homes[static_cast<std::size_t>(world.rank())]) {
+    for (const Chunk& chunk : program.chunks_by_row()) {
       for (std::int64_t token = chunk.begin; token < chunk.end; ++token) {
         rows.push_back(first_row[static_cast<std::size_t>(chunk.sequence)] + token);
       }
     }
     const at::Tensor row_T = at::tensor(rows, at::kLong);
     const auto at_home = [&](const at::Tensor& global) { return global.index_select(0, row_T); };
-    const AttentionProgram program(micro_batch, {c.query_heads, c.key_heads}, node_of_rank, world.rank(), order);
-    metrics::PhaseClock clock;
     HomeAttention maker, reader;
     maker.q_TNH = at_home(x.q);
     maker.k_TGH = at_home(x.k);
     maker.v_TGH = at_home(x.v);
     reader.q_TNH = at_home(x.reader_q);
-    ring_attention(program, world, clock, kScale, maker, maker);
-    ring_attention(program, world, clock, kScale, reader, maker);
-    const at::Tensor reader_dq = ring_attention_backward(program, world, clock, kScale, at_home(x.reader_do), reader, maker);
-    const at::Tensor maker_dq = ring_attention_backward(program, world, clock, kScale, at_home(x.d_o), maker, maker);
+    maker.do_TNH = at_home(x.d_o);
+    reader.do_TNH = at_home(x.reader_do);
+    const std::unique_ptr<comm::Communicator> near = world.split(0, world.rank());
+    const AttentionChannels channels{world, *near};
+    metrics::PhaseClock clock;
+    LayerPipeline pipeline(program.groups(), clock);
+    // The reader starts while the maker's keys still travel, and the maker's backward pass while the reader's gradients do.
+    pipeline.run({AttentionStage{[&] { return attention_forward(program, channels, kScale, maker, maker); }},
+                  AttentionStage{[&] { return attention_forward(program, channels, kScale, reader, maker); }}});
+    pipeline.run({AttentionStage{[&] { return attention_backward(program, channels, kScale, reader, maker); }},
+                  AttentionStage{[&] { return attention_backward(program, channels, kScale, maker, maker); }}});
     const std::lock_guard lock(mutex);
     all.maker.o.index_copy_(0, row_T, maker.o_TNH);
     all.reader.o.index_copy_(0, row_T, reader.o_TNH);
-    all.maker.dq.index_copy_(0, row_T, maker_dq);
-    all.reader.dq.index_copy_(0, row_T, reader_dq);
+    all.maker.dq.index_copy_(0, row_T, maker.dq_TNH);
+    all.reader.dq.index_copy_(0, row_T, reader.dq_TNH);
     all.dk.index_copy_(0, row_T, maker.dk_TGH);
     all.dv.index_copy_(0, row_T, maker.dv_TGH);
   });

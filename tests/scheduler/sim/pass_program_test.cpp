@@ -14,27 +14,6 @@ Parcel parcel(Payload payload, int src, int dst, const Chunk& chunk, std::int64_
   return {payload, 0, 0, src, dst, chunk, num_rows};
 }
 
-TEST(LateTokens, AreThoseWhoseOutputsComeFromElsewhere) {
-  RankAttention attention;
-  attention.exchanges.push_back({Stage::kReturn,
-                                 0,
-                                 0,
-                                 {},
-                                 {parcel(Payload::kOutput, 0, 0, {3, 0, 100}), parcel(Payload::kOutput, 1, 0, {3, 10, 20}),
-                                  parcel(Payload::kOutput, 1, 0, {3, 40, 50}), parcel(Payload::kOutput, 2, 0, {3, 15, 30})}});
-  const LateTokens late(attention);
-  EXPECT_THAT(late.ranges(), ElementsAre(Chunk{3, 10, 30}, Chunk{3, 40, 50}));
-  const TokenGroups is_late = bit(TokenGroup::kLate), is_ready = bit(TokenGroup::kReady);
-  EXPECT_EQ(late.groups({3, 10, 30}), is_late);
-  EXPECT_EQ(late.groups({3, 12, 13}), is_late);
-  EXPECT_EQ(late.groups({3, 30, 40}), is_ready);
-  EXPECT_EQ(late.groups({3, 0, 10}), is_ready);
-  EXPECT_EQ(late.groups({3, 9, 11}), is_late | is_ready);
-  EXPECT_EQ(late.groups({3, 25, 45}), is_late | is_ready);
-  EXPECT_EQ(late.groups({2, 10, 30}), is_ready);
-  EXPECT_EQ(late.groups({4, 10, 30}), is_ready);
-}
-
 /// Two sequences, each on a ring of three, in one queue.
 std::vector<AttentionSlice> two_rings(Zone zone) {
   AttentionSlice slice;
