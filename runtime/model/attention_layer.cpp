@@ -11,14 +11,6 @@
 
 namespace ballast::model {
 
-using scheduler::TokenGroup;
-
-namespace {
-
-at::Tensor rows_of(const at::Tensor& x, Rows rows) { return x.narrow(0, rows.begin, rows.num()); }
-
-}  // namespace
-
 AttentionLayer::AttentionLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer,
                                const AttentionChannels& channels)
     : config_(config), channels_(channels), scale_(1.0 / std::sqrt(static_cast<double>(config.head_dim))) {
@@ -53,15 +45,15 @@ at::Tensor AttentionLayer::project_backward(const Projection& projection, const 
   return kernels::linear_backward_input(dy_flat, projection.weight.value);
 }
 
-void AttentionLayer::project(const at::Tensor& x_TD, const PackedBatch& batch, TokenGroup group,
+void AttentionLayer::project(const at::Tensor& x_TD, const PackedBatch& batch, const RowBlock& block,
                              AttentionActivations& activations, const AttentionActivations& source) const {
-  AttentionRows& a = activations.groups[static_cast<std::size_t>(group)];
+  AttentionRows& a = activations.blocks[static_cast<std::size_t>(block.index)];
   const kernels::RmsNorm norm = kernels::rms_norm(x_TD, norm_.value, config_.rms_norm_eps);
   a.x_TD = x_TD;
   a.normed_TD = norm.y;
   a.rstd_T = norm.rstd;
 
-  const Rows rows = batch.attention->rows(group);
+  const Rows rows = block.rows;
   const auto put = [&](at::Tensor& all, const at::Tensor& values) { assign_rows(all, rows, batch.num_tokens(), values); };
   const auto positioned = [&](const Projection& projection, std::int64_t num_heads, at::Tensor& raw, at::Tensor& rstd) {
     raw = project(projection, a.normed_TD, num_heads);
@@ -71,7 +63,7 @@ void AttentionLayer::project(const at::Tensor& x_TD, const PackedBatch& batch, T
       heads = head_norm.y;
       rstd = head_norm.rstd;
     }
-    return kernels::rotary(heads, rows_of(batch.position_T, rows), config_.rope_theta);
+    return kernels::rotary(heads, rows.of(batch.position_T), config_.rope_theta);
   };
   HomeAttention& attention = activations.attention;
   put(attention.q_TNH, positioned(query_, config_.num_attention_heads, a.query_TNH, a.query_rstd));
@@ -86,17 +78,17 @@ std::unique_ptr<AttentionPass> AttentionLayer::attention(const PackedBatch& batc
   return attention_forward(*batch.attention, channels_, scale_, activations.attention, source.attention);
 }
 
-at::Tensor AttentionLayer::output(const PackedBatch& batch, TokenGroup group, const AttentionActivations& activations) const {
-  const at::Tensor& x_TD = activations.groups[static_cast<std::size_t>(group)].x_TD;
-  const at::Tensor o_TNH = rows_of(activations.attention.o_TNH, batch.attention->rows(group));
+at::Tensor AttentionLayer::output(const RowBlock& block, const AttentionActivations& activations) const {
+  const at::Tensor& x_TD = activations.blocks[static_cast<std::size_t>(block.index)].x_TD;
+  const at::Tensor o_TNH = block.rows.of(activations.attention.o_TNH);
   return at::addmm(x_TD, o_TNH.view({x_TD.size(0), output_.value.size(1)}), output_.value.t());
 }
 
-void AttentionLayer::output_backward(const at::Tensor& dy_TD, const PackedBatch& batch, TokenGroup group,
+void AttentionLayer::output_backward(const at::Tensor& dy_TD, const PackedBatch& batch, const RowBlock& block,
                                      AttentionActivations& activations, WeightGradients& gradients) const {
   HomeAttention& attention = activations.attention;
-  const Rows rows = batch.attention->rows(group);
-  const at::Tensor o_TNH = rows_of(attention.o_TNH, rows);
+  const Rows rows = block.rows;
+  const at::Tensor o_TNH = rows.of(attention.o_TNH);
   gradients.add_linear(dy_TD, o_TNH.view({dy_TD.size(0), output_.value.size(1)}), output_);
   assign_rows(attention.do_TNH, rows, batch.num_tokens(),
               kernels::linear_backward_input(dy_TD, output_.value).view(o_TNH.sizes()));
@@ -107,14 +99,14 @@ std::unique_ptr<AttentionPass> AttentionLayer::attention_backward(const PackedBa
   return model::attention_backward(*batch.attention, channels_, scale_, activations.attention, source.attention);
 }
 
-at::Tensor AttentionLayer::project_backward(const at::Tensor& dy_TD, const PackedBatch& batch, TokenGroup group,
+at::Tensor AttentionLayer::project_backward(const at::Tensor& dy_TD, const PackedBatch& batch, const RowBlock& block,
                                             const AttentionActivations& activations, WeightGradients& gradients) const {
-  const AttentionRows& a = activations.groups[static_cast<std::size_t>(group)];
+  const AttentionRows& a = activations.blocks[static_cast<std::size_t>(block.index)];
   const HomeAttention& attention = activations.attention;
-  const Rows rows = batch.attention->rows(group);
+  const Rows rows = block.rows;
   const auto positioned_backward = [&](const Projection& projection, const at::Tensor& dheads, const at::Tensor& raw,
                                        const at::Tensor& rstd) {
-    at::Tensor dprojected = kernels::rotary_backward(rows_of(dheads, rows), rows_of(batch.position_T, rows), config_.rope_theta);
+    at::Tensor dprojected = kernels::rotary_backward(rows.of(dheads), rows.of(batch.position_T), config_.rope_theta);
     if (projection.norm.value.defined()) {
       const kernels::RmsNormGradient head_norm = kernels::rms_norm_backward(dprojected, raw, projection.norm.value, rstd);
       gradients.add_part(head_norm.dweight_D, projection.norm);
@@ -126,7 +118,7 @@ at::Tensor AttentionLayer::project_backward(const at::Tensor& dy_TD, const Packe
   if (attention.k_TGH
           .defined()) {  // this layer made keys and values: all readers (itself and later layers) have added their gradients
     dnormed.add_(positioned_backward(key_, attention.dk_TGH, a.key_TGH, a.key_rstd));
-    dnormed.add_(project_backward(value_, rows_of(attention.dv_TGH, rows), a.normed_TD, gradients));
+    dnormed.add_(project_backward(value_, rows.of(attention.dv_TGH), a.normed_TD, gradients));
   }
   const kernels::RmsNormGradient norm = kernels::rms_norm_backward(dnormed, a.x_TD, norm_.value, a.rstd_T);
   gradients.add_part(norm.dweight_D, norm_);

@@ -39,7 +39,6 @@ AttentionPass::AttentionPass(const AttentionProgram& program, scheduler::Pass pa
       traffic_(part_.attention.exchanges.size()),
       is_done_(part_.attention.tasks.size()),
       num_tasks_left_(is_done_.size()) {
-  for (const TokenGroup group : program.groups()) groups_ |= bit(group);
   post_receives();
 }
 
@@ -229,7 +228,7 @@ bool AttentionPass::land(TokenGroup group) {
     if ((part_.groups[i].gets_others & bit(group)) != 0 && !traffic_[i].has_come) return false;
   }
   landed_ |= bit(group);
-  const bool is_last = (groups_ & ~landed_) == 0;
+  const bool is_last = (program_.groups() & ~landed_) == 0;
   for (std::size_t i = 0; i < traffic_.size(); ++i) {
     if (((part_.groups[i].gets_own | part_.groups[i].gets_others) & bit(group)) == 0) continue;
     for (const auto& [parcel, rows] : traffic_[i].arrivals) put_home(*parcel, rows, group);
@@ -241,7 +240,8 @@ bool AttentionPass::land(TokenGroup group) {
 }
 
 bool AttentionPass::is_finished() const {
-  return num_tasks_left_ == 0 && num_documents_done_ == program_.whole_documents().size() && (groups_ & ~landed_) == 0 &&
+  return num_tasks_left_ == 0 && num_documents_done_ == program_.whole_documents().size() &&
+         (program_.groups() & ~landed_) == 0 &&
          std::ranges::all_of(traffic_, [](const Traffic& t) { return t.is_finished() && t.sent.empty(); });
 }
 

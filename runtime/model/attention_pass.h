@@ -123,7 +123,6 @@ class AttentionPass {
   std::vector<char> is_done_;                                ///< by task
   std::size_t num_tasks_left_;
   std::size_t num_documents_done_ = 0;
-  scheduler::TokenGroups groups_ = 0;  ///< those that have rows
   scheduler::TokenGroups provided_ = 0;
   scheduler::TokenGroups landed_ = 0;
 };

@@ -71,7 +71,8 @@ std::int64_t row_in(std::span<const Chunk> chunks, const Chunk& chunk) {
 }
 
 AttentionProgram::AttentionProgram(const scheduler::MicroBatch& micro_batch, scheduler::HeadCounts heads,
-                                   const std::vector<int>& node_of_rank, int rank, TaskOrder order)
+                                   const std::vector<int>& node_of_rank, int rank, TaskOrder order,
+                                   std::int64_t most_rows_per_block)
     : rank_(rank), order_(order), heads_(heads), expansion_(micro_batch, heads, node_of_rank) {
   const std::vector<Chunk>& home = micro_batch.homes.at(static_cast<std::size_t>(rank));
   // Who computes what depends neither on the pass nor on whose keys are read.
@@ -121,6 +122,28 @@ AttentionProgram::AttentionProgram(const scheduler::MicroBatch& micro_batch, sch
       for (const AttentionExchange& exchange : part.attention.exchanges) part.groups.push_back(groups_of(exchange, late));
     }
   }
+  cut_rows(most_rows_per_block);
+}
+
+void AttentionProgram::cut_rows(std::int64_t most_rows_per_block) {
+  const auto exchanges_nothing = [&](const PassPart& part) {
+    return std::ranges::all_of(part.attention.exchanges, [&](const AttentionExchange& exchange) {
+      return std::ranges::all_of(exchange.sends, [&](const scheduler::Parcel& parcel) { return parcel.dst == rank_; }) &&
+             std::ranges::all_of(exchange.receives, [&](const scheduler::Parcel& parcel) { return parcel.src == rank_; });
+    });
+  };
+  const bool is_cut = most_rows_per_block > 0 && !exchanges_nothing(pass(Pass::kForward, KeyValueUse::kOwn));
+  for (const TokenGroup group : {TokenGroup::kLate, TokenGroup::kReady}) {
+    const Rows rows = this->rows(group);
+    if (rows.num() == 0 && (group == TokenGroup::kLate || num_rows() > 0)) continue;
+    const std::int64_t num_blocks =
+        is_cut ? std::max<std::int64_t>(1, (rows.num() + most_rows_per_block - 1) / most_rows_per_block) : 1;
+    for (std::int64_t i = 0; i < num_blocks; ++i) {
+      const auto border = [&](std::int64_t k) { return rows.begin + rows.num() * k / num_blocks; };
+      blocks_.push_back({static_cast<int>(blocks_.size()), group, {border(i), border(i + 1)}});
+    }
+    groups_ |= bit(group);
+  }
 }
 
 void AttentionProgram::lay_out_rows(const std::vector<Chunk>& home, const scheduler::LateTokens& late) {
@@ -135,9 +158,7 @@ void AttentionProgram::lay_out_rows(const std::vector<Chunk>& home, const schedu
         rows.end += part.end - part.begin;
       });
     }
-    if (rows.num() > 0) groups_.push_back(group);
   }
-  if (groups_.empty()) groups_.push_back(TokenGroup::kReady);
   std::ranges::sort(pieces_, {}, [](const Piece& piece) { return std::tuple(piece.chunk.sequence, piece.chunk.begin); });
 }
 

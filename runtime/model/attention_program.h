@@ -1,5 +1,7 @@
 #pragma once
 // One rank's attention of a micro-batch, ready to be executed by every layer: what it computes, sends and receives, in rows.
+#include <ATen/core/Tensor.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -22,6 +24,15 @@ struct Rows {
   std::int64_t begin = 0;
   std::int64_t end = 0;
   std::int64_t num() const { return end - begin; }
+  /// Those of something that has a row for each token. Returns: a view.
+  at::Tensor of(const at::Tensor& all) const { return all.narrow(0, begin, num()); }
+};
+
+/// Rows of one token group that go through linear work together.
+struct RowBlock {
+  int index = 0;  ///< among all of the rank; they lie in rows in this order
+  scheduler::TokenGroup group = scheduler::TokenGroup::kReady;
+  Rows rows;
 };
 
 /// Consecutive local rows that hold whole documents which this rank attends to alone: nothing of them travels.
@@ -54,9 +65,11 @@ struct PassPart {
 
 class AttentionProgram {
  public:
+  /// Input: a rank that takes part in exchanges cuts its rows in blocks of at most `most_rows_per_block`, so that what comes does
+  /// not wait long; 0: it does not.
   /// Cost: linear in the micro-batch, once.
   AttentionProgram(const scheduler::MicroBatch& micro_batch, scheduler::HeadCounts heads, const std::vector<int>& node_of_rank,
-                   int rank, TaskOrder order);
+                   int rank, TaskOrder order, std::int64_t most_rows_per_block = 0);
   AttentionProgram(const AttentionProgram&) = delete;
   AttentionProgram& operator=(const AttentionProgram&) = delete;
 
@@ -68,8 +81,10 @@ class AttentionProgram {
   /// The home tokens as they lie in rows: late ones first, then ready ones, each in the order of the homes.
   const std::vector<scheduler::Chunk>& chunks_by_row() const { return chunks_by_row_; }
   Rows rows(scheduler::TokenGroup group) const { return rows_[static_cast<std::size_t>(group)]; }
-  /// Those that have rows; of a rank without tokens the ready one.
-  std::span<const scheduler::TokenGroup> groups() const { return groups_; }
+  /// All rows, as even as can be in each group; of a rank without tokens an empty block of the ready group.
+  const std::vector<RowBlock>& blocks() const { return blocks_; }
+  /// Groups that have a block.
+  scheduler::TokenGroups groups() const { return groups_; }
   /// Calls fn(first row, first token counted from the chunk's, number of tokens) for the runs of rows that hold a chunk, in order
   /// of tokens. Input: a chunk inside one home chunk of this rank.
   template <class Fn>
@@ -103,6 +118,7 @@ class AttentionProgram {
     std::int64_t first_row = 0;
   };
   void lay_out_rows(const std::vector<scheduler::Chunk>& home, const scheduler::LateTokens& late);
+  void cut_rows(std::int64_t most_rows_per_block);
   /// Index into pieces_ of the one that holds the first token of a chunk. Throws: c10::Error when the chunk's home is elsewhere.
   std::size_t piece_of(const scheduler::Chunk& chunk) const;
 
@@ -111,7 +127,8 @@ class AttentionProgram {
   scheduler::HeadCounts heads_;
   scheduler::AttentionExpansion expansion_;
   std::array<Rows, scheduler::kNumTokenGroups> rows_;
-  std::vector<scheduler::TokenGroup> groups_;
+  std::vector<RowBlock> blocks_;
+  scheduler::TokenGroups groups_ = 0;
   std::vector<scheduler::Chunk> chunks_by_row_;
   std::vector<Piece> pieces_;  ///< by (sequence, begin)
   std::vector<WholeDocuments> whole_documents_;

@@ -17,13 +17,17 @@ constexpr std::size_t kMostOpenPasses = 2;
 
 }  // namespace
 
-LayerPipeline::LayerPipeline(std::span<const TokenGroup> groups, PhaseClock& clock, std::function<bool()> do_other_work)
-    : groups_(groups.begin(), groups.end()), clock_(clock), do_other_work_(std::move(do_other_work)) {}
+LayerPipeline::LayerPipeline(const std::vector<RowBlock>& blocks, PhaseClock& clock, std::function<bool()> do_other_work)
+    : clock_(clock), do_other_work_(std::move(do_other_work)) {
+  for (const RowBlock& block : blocks) {
+    if (groups_.empty() || groups_.back().name != block.group) groups_.push_back({.name = block.group, .blocks = {}});
+    groups_.back().blocks.push_back(&block);
+  }
+}
 
 void LayerPipeline::run(const std::vector<PipelineStage>& stages) {
   stages_ = &stages;
-  at_ = {};
-  num_through_.assign(stages.size(), 0);
+  for (Group& group : groups_) group.stage = group.next_block = 0;
   const auto do_other_work = [&] { return do_other_work_ && do_other_work_(); };
   while (!are_all_at(stages.size())) {
     if (move()) continue;
@@ -35,41 +39,39 @@ void LayerPipeline::run(const std::vector<PipelineStage>& stages) {
 }
 
 bool LayerPipeline::are_all_at(std::size_t stage) const {
-  return std::ranges::all_of(groups_, [&](TokenGroup group) { return at_[static_cast<std::size_t>(group)] == stage; });
+  return std::ranges::all_of(groups_, [&](const Group& group) { return group.stage == stage; });
 }
 
 bool LayerPipeline::move() {
   bool moved = move_passes();
-  for (const TokenGroup group : groups_) moved = move(group) || moved;
+  for (Group& group : groups_) moved = move(group) || moved;
   return moved;
 }
 
-bool LayerPipeline::move(TokenGroup group) {
-  const std::size_t stage = at(group);
-  const auto* const attention = stage < stages_->size() ? std::get_if<AttentionStage>(&(*stages_)[stage]) : nullptr;
+bool LayerPipeline::move(Group& group) {
+  const auto* const attention = stage_of<AttentionStage>(group);
   if (!attention) return false;
-  bool& has_entered = has_entered_[static_cast<std::size_t>(group)];
-  const auto find = [&] { return std::ranges::find(passes_, stage, &OpenPass::stage); };
-  if (!has_entered) {
+  const auto find = [&] { return std::ranges::find(passes_, group.stage, &OpenPass::stage); };
+  if (!group.has_entered) {
     if (find() == passes_.end()) {
       close_passes(kMostOpenPasses - 1);
       const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
-      passes_.push_back({stage, attention->start()});
+      passes_.push_back({group.stage, attention->start()});
     }
     const auto open = find();
-    open->pass->provide(group);
+    open->pass->provide(group.name);
     ++open->num_provided;
-    has_entered = true;
+    group.has_entered = true;
     return true;
   }
   const auto open = find();
   if (open->num_provided < static_cast<int>(groups_.size())) return false;
   {
     const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
-    if (!open->pass->land(group)) return false;
+    if (!open->pass->land(group.name)) return false;
   }
-  has_entered = false;
-  ++at(group);
+  group.has_entered = false;
+  ++group.stage;
   return true;
 }
 
@@ -87,16 +89,18 @@ bool LayerPipeline::move_passes() {
   return moved;
 }
 
-bool LayerPipeline::run_rows(TokenGroup group) {
-  if (std::ranges::find(groups_, group) == groups_.end()) return false;
-  const std::size_t stage = at(group);
-  const auto* const rows = stage < stages_->size() ? std::get_if<RowStage>(&(*stages_)[stage]) : nullptr;
+bool LayerPipeline::run_rows(TokenGroup name) {
+  const auto group = std::ranges::find(groups_, name, &Group::name);
+  const auto* const rows = group == groups_.end() ? nullptr : stage_of<RowStage>(*group);
   if (!rows) return false;
-  const bool is_last = num_through_[stage] + 1 == static_cast<int>(groups_.size());
-  if (rows->is_ready_first && group == TokenGroup::kLate && !is_last) return false;
-  rows->run(group);
-  ++num_through_[stage];
-  ++at(group);
+  const std::size_t stage = group->stage;
+  // Ready rows come last in the list of groups.
+  if (rows->is_ready_first && name == TokenGroup::kLate && groups_.back().stage <= stage && groups_.size() > 1) return false;
+  rows->run(*group->blocks[group->next_block]);
+  if (++group->next_block < group->blocks.size()) return true;
+  group->next_block = 0;
+  ++group->stage;
+  const bool is_last = std::ranges::all_of(groups_, [&](const Group& one) { return one.stage > stage; });
   if (is_last && rows->after_all) rows->after_all();
   return true;
 }
@@ -107,12 +111,10 @@ bool LayerPipeline::compute(TaskClass which) {
 }
 
 bool LayerPipeline::run_joint() {
-  const std::size_t stage = at(groups_.front());
-  if (stage == stages_->size() || !are_all_at(stage) || !passes_.empty()) return false;
-  const auto* const joint = std::get_if<JointStage>(&(*stages_)[stage]);
-  if (!joint) return false;
+  const auto* const joint = stage_of<JointStage>(groups_.front());
+  if (!joint || !are_all_at(groups_.front().stage) || !passes_.empty()) return false;
   joint->run();
-  for (const TokenGroup group : groups_) ++at(group);
+  for (Group& group : groups_) ++group.stage;
   return true;
 }
 

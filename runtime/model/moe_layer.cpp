@@ -18,7 +18,6 @@ namespace {
 
 using metrics::PhaseClock;
 using metrics::StepPhase;
-using scheduler::TokenGroup;
 
 /// Row numbers as a tensor that reads the vector's memory.
 at::Tensor index_of(const std::vector<std::int64_t>& rows) {
@@ -88,10 +87,11 @@ at::Tensor MoeLayer::experts_backward(const at::Tensor& dy_SD, const MoeActivati
   return kernels::grouped_linear_backward_input(dgate_up_S2F, experts_gate_up_.value, a.exchange.expert_offsets);
 }
 
-void MoeLayer::score(const at::Tensor& x_TD, scheduler::TokenGroup group, MoeActivations& activations) const {
+void MoeLayer::score(const at::Tensor& x_TD, const RowBlock& block, MoeActivations& activations) const {
   const PhaseClock::Scope phase(clock_, StepPhase::kExperts);
   const kernels::RmsNorm norm = kernels::rms_norm(x_TD, norm_.value, rms_norm_eps_);
-  activations.groups[static_cast<std::size_t>(group)] = {x_TD, norm.rstd, norm.y, router_scores(norm.y, router_weight_.value)};
+  activations.blocks[static_cast<std::size_t>(block.index)] = {x_TD, norm.rstd, norm.y,
+                                                               router_scores(norm.y, router_weight_.value)};
 }
 
 at::Tensor MoeLayer::forward(const PackedBatch& batch, RouterMode mode, MoeActivations& activations) {
@@ -99,14 +99,14 @@ at::Tensor MoeLayer::forward(const PackedBatch& batch, RouterMode mode, MoeActiv
   MoeActivations& a = activations;
   const auto joined = [&](at::Tensor ScoredRows::*part) {
     std::vector<at::Tensor> parts;  // as the rows lie
-    for (const TokenGroup group : batch.attention->groups()) parts.push_back(a.groups[static_cast<std::size_t>(group)].*part);
+    for (const ScoredRows& block : a.blocks) parts.push_back(block.*part);
     return parts.size() == 1 ? parts.front() : at::cat(parts);
   };
   a.x_TD = joined(&ScoredRows::x_TD);
   a.rstd_T = joined(&ScoredRows::rstd_T);
   a.normed_TD = joined(&ScoredRows::normed_TD);
   a.scores_TE = joined(&ScoredRows::scores_TE);
-  a.groups = {};
+  a.blocks.clear();
 
   const Assignment assignment = router_->assign(gather_scores(a.scores_TE, batch), mode);
   a.count_E = assignment.count_E;

@@ -1,8 +1,8 @@
 #pragma once
 // x + routed experts(norm(x)) + shared experts(norm(x)): routing over the global micro-batch, experts sharded over ep ranks.
-#include <array>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "runtime/comm/mesh.h"
 #include "runtime/metrics/phase_clock.h"
@@ -16,14 +16,14 @@
 
 namespace ballast::model {
 
-/// One group's rows before the router.
+/// One block's rows before the router.
 struct ScoredRows {
   at::Tensor x_TD, rstd_T, normed_TD, scores_TE;
 };
 
 /// What backward needs of one forward call. T local tokens, R = T * K local rows, S rows of the experts held here.
 struct MoeActivations {
-  std::array<ScoredRows, scheduler::kNumTokenGroups> groups;  ///< until they join
+  std::vector<ScoredRows> blocks;  ///< by index, until they join
   at::Tensor x_TD, rstd_T, normed_TD;
   at::Tensor scores_TE, expert_TK;
   Routing routing;
@@ -39,9 +39,9 @@ class MoeLayer {
   MoeLayer(const ModelConfig& config, const Parameters& parameters, std::int64_t layer, const comm::Mesh& mesh,
            metrics::PhaseClock& clock);
 
-  /// The scores of a group's rows: all that comes before the router, which has to see everything.
-  void score(const at::Tensor& x_TD, scheduler::TokenGroup group, MoeActivations& activations) const;
-  /// Returns: the residual stream of all rows. Input: every group that has rows is scored.
+  /// The scores of a block's rows: all that comes before the router, which has to see everything.
+  void score(const at::Tensor& x_TD, const RowBlock& block, MoeActivations& activations) const;
+  /// Returns: the residual stream of all rows. Input: every block is scored.
   at::Tensor forward(const PackedBatch& batch, RouterMode mode, MoeActivations& activations);
   /// Returns: dx [T, D]; `gradients` gets those of the weights. Input: the activations outlive `gradients`; those of `waiting`
   /// may run while rows travel.

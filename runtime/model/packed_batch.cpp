@@ -25,7 +25,8 @@ PackedBatch pack(const scheduler::Plan& plan, int micro_batch, int rank, std::sp
 
   PackedBatch packed;
   packed.kv_source_layer = batch.kv_source_layer;
-  packed.attention = std::make_shared<AttentionProgram>(batch, options.heads, options.node_of_rank, rank, options.order);
+  packed.attention = std::make_shared<AttentionProgram>(batch, options.heads, options.node_of_rank, rank, options.order,
+                                                        options.most_rows_per_block);
   std::map<std::int64_t, std::int64_t> first_row;  // of each sequence in the global micro-batch
   for (const std::int64_t sequence : batch.sequences) {
     first_row[sequence] = packed.num_global_tokens;
@@ -56,7 +57,7 @@ PackedBatch pack(const scheduler::Plan& plan, int micro_batch, int rank, std::sp
       packed.own_global_row.push_back(first_row.at(chunk.sequence) + position);
     }
   }
-  if (packed.attention->groups().size() > 1) {
+  if (packed.attention->rows(scheduler::TokenGroup::kLate).num() > 0) {
     packed.home_row_T = at::empty({num_tokens}, at::kLong);
     std::int64_t* home_row = packed.home_row_T.data_ptr<std::int64_t>();
     for (const Chunk& chunk : batch.homes[static_cast<std::size_t>(rank)]) {

@@ -29,11 +29,6 @@ struct PackedBatch {
   std::int64_t num_global_tokens = 0;
 
   std::int64_t num_tokens() const { return token_T.size(0); }
-  /// A group's part of something that has a row for each token. Returns: a view.
-  at::Tensor rows_of(const at::Tensor& all, scheduler::TokenGroup group) const {
-    const Rows rows = attention->rows(group);
-    return all.narrow(0, rows.begin, rows.num());
-  }
 };
 
 /// Tokens of one sequence of the step: n inputs and the n tokens that follow them.
@@ -47,6 +42,7 @@ struct PackOptions {
   scheduler::HeadCounts heads;
   std::vector<int> node_of_rank;
   TaskOrder order = TaskOrder::kWorkConserving;
+  std::int64_t most_rows_per_block = 1024;  ///< as the simulator counts
 };
 
 /// Those of a model on a cluster.

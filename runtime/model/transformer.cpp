@@ -15,21 +15,17 @@ namespace ballast::model {
 
 using metrics::PhaseClock;
 using metrics::StepPhase;
-using scheduler::TokenGroup;
 
 namespace {
 
-std::size_t index(TokenGroup group) { return static_cast<std::size_t>(group); }
+std::size_t index(const RowBlock& block) { return static_cast<std::size_t>(block.index); }
 
-/// The groups' rows as they lie in the batch.
-at::Tensor joined(const ByGroup<at::Tensor>& parts, std::span<const TokenGroup> groups) {
-  if (groups.size() == 1) return parts[index(groups.front())];
-  return at::cat(parts);
-}
+/// The blocks' rows as they lie in the batch.
+at::Tensor joined(const ByBlock<at::Tensor>& parts) { return parts.size() == 1 ? parts.front() : at::cat(parts); }
 
 /// The reverse: views of all rows.
-void split(const at::Tensor& all, const PackedBatch& batch, ByGroup<at::Tensor>& parts) {
-  for (const TokenGroup group : batch.attention->groups()) parts[index(group)] = batch.rows_of(all, group);
+void split(const at::Tensor& all, const std::vector<RowBlock>& blocks, ByBlock<at::Tensor>& parts) {
+  for (const RowBlock& block : blocks) parts[index(block)] = block.rows.of(all);
 }
 
 }  // namespace
@@ -70,57 +66,63 @@ AttentionActivations& Transformer::key_value_source(const PackedBatch& batch, st
 }
 
 void Transformer::decode(const PackedBatch& batch, RouterMode mode, Activations& activations,
-                         const std::function<void(TokenGroup, const at::Tensor&)>& head) {
+                         const std::function<void(const RowBlock&, const at::Tensor&)>& head) {
   activations.layers = std::vector<LayerActivations>(attention_.size());
-  ByGroup<at::Tensor> stream;  // the residual stream, [rows of the group, D]
-  const auto x = [&](TokenGroup group) -> at::Tensor& { return stream[index(group)]; };
+  const std::vector<RowBlock>& blocks = batch.attention->blocks();
+  ByBlock<at::Tensor> stream(blocks.size());  // the residual stream, [rows of the block, D]
+  activations.last_TD.resize(blocks.size());
+  activations.final_rstd_T.resize(blocks.size());
+  activations.dfinal_TD.resize(blocks.size());
+  const auto x = [&](const RowBlock& block) -> at::Tensor& { return stream[index(block)]; };
   std::vector<PipelineStage> stages;
   stages.push_back(
-      RowStage{[&](TokenGroup group) { x(group) = kernels::embedding(embedding_.value, batch.rows_of(batch.token_T, group)); }});
+      RowStage{[&](const RowBlock& block) { x(block) = kernels::embedding(embedding_.value, block.rows.of(batch.token_T)); }});
   for (std::size_t layer = 0; layer < attention_.size(); ++layer) {
     const AttentionLayer& attention = attention_[layer];
     LayerActivations& saved = activations.layers[layer];
+    saved.attention.blocks.resize(blocks.size());
     AttentionActivations& source = key_value_source(batch, layer, activations);
-    stages.push_back(RowStage{[&](TokenGroup group) {
+    stages.push_back(RowStage{[&](const RowBlock& block) {
       const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
-      attention.project(x(group), batch, group, saved.attention, source);
+      attention.project(x(block), batch, block, saved.attention, source);
     }});
     stages.push_back(AttentionStage{[&] { return attention.attention(batch, saved.attention, source); }});
-    stages.push_back(RowStage{[&](TokenGroup group) {
+    stages.push_back(RowStage{[&](const RowBlock& block) {
       const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
-      x(group) = attention.output(batch, group, saved.attention);
+      x(block) = attention.output(block, saved.attention);
     }});
     if (auto* const moe = std::get_if<MoeLayer>(&feed_forward_[layer])) {
       MoeActivations& rows = saved.feed_forward.emplace<MoeActivations>();
-      stages.push_back(RowStage{[&, moe](TokenGroup group) { moe->score(x(group), group, rows); }});
-      stages.push_back(JointStage{[&, moe] { split(moe->forward(batch, mode, rows), batch, stream); }});
+      rows.blocks.resize(blocks.size());
+      stages.push_back(RowStage{[&, moe](const RowBlock& block) { moe->score(x(block), block, rows); }});
+      stages.push_back(JointStage{[&, moe] { split(moe->forward(batch, mode, rows), blocks, stream); }});
     } else {
       const DenseLayer& dense = std::get<DenseLayer>(feed_forward_[layer]);
-      auto& rows = saved.feed_forward.emplace<ByGroup<DenseLayerActivations>>();
-      stages.push_back(RowStage{[&](TokenGroup group) {
+      auto& rows = saved.feed_forward.emplace<ByBlock<DenseLayerActivations>>(blocks.size());
+      stages.push_back(RowStage{[&](const RowBlock& block) {
         const PhaseClock::Scope phase(clock_, StepPhase::kFeedForward);
-        x(group) = dense.forward(x(group), rows[index(group)]);
+        x(block) = dense.forward(x(block), rows[index(block)]);
       }});
     }
   }
-  const auto finish = [&](TokenGroup group) {
+  const auto finish = [&](const RowBlock& block) {
     const PhaseClock::Scope phase(clock_, StepPhase::kHead);
-    const kernels::RmsNorm norm = kernels::rms_norm(x(group), final_norm_.value, config_.rms_norm_eps);
-    activations.last_TD[index(group)] = x(group);
-    activations.final_rstd_T[index(group)] = norm.rstd;
-    head(group, norm.y);
+    const kernels::RmsNorm norm = kernels::rms_norm(x(block), final_norm_.value, config_.rms_norm_eps);
+    activations.last_TD[index(block)] = x(block);
+    activations.final_rstd_T[index(block)] = norm.rstd;
+    head(block, norm.y);
   };
   stages.push_back(RowStage{.run = finish, .is_ready_first = true});
-  LayerPipeline(batch.attention->groups(), clock_).run(stages);
+  LayerPipeline(blocks, clock_).run(stages);
 }
 
 double Transformer::forward(const PackedBatch& batch, double loss_scale, Activations& activations) {
   const c10::InferenceMode no_autograd;
   double sum = 0;
-  decode(batch, RouterMode::kTrain, activations, [&](TokenGroup group, const at::Tensor& final_TD) {
+  decode(batch, RouterMode::kTrain, activations, [&](const RowBlock& block, const at::Tensor& final_TD) {
     const kernels::LinearCrossEntropyGradient loss = kernels::linear_cross_entropy_with_gradient(
-        final_TD, head_.value, batch.rows_of(batch.target_T, group), loss_scale, head_.gradient);
-    activations.dfinal_TD[index(group)] = loss.dx_TD;
+        final_TD, head_.value, block.rows.of(batch.target_T), loss_scale, head_.gradient);
+    activations.dfinal_TD[index(block)] = loss.dx_TD;
     sum += loss.loss_T.sum(at::kDouble).item<double>();
   });
   return sum;
@@ -128,14 +130,14 @@ double Transformer::forward(const PackedBatch& batch, double loss_scale, Activat
 
 void Transformer::backward(const PackedBatch& batch, Activations& activations) {
   const c10::InferenceMode no_autograd;
-  const std::span<const TokenGroup> groups = batch.attention->groups();
-  ByGroup<at::Tensor> stream;  // gradient of the residual stream
-  const auto dx = [&](TokenGroup group) -> at::Tensor& { return stream[index(group)]; };
+  const std::vector<RowBlock>& blocks = batch.attention->blocks();
+  ByBlock<at::Tensor> stream(blocks.size());  // gradient of the residual stream
+  const auto dx = [&](const RowBlock& block) -> at::Tensor& { return stream[index(block)]; };
   WaitingWeightGradients waiting(is_alone_ ? 0 : scheduler::kMostDeferredLayers);
   const auto do_other_work = [&] { return waiting.run_one(); };
-  // Of the linear work between two attentions, late rows before ready ones, whichever came first.
-  ByGroup<WeightGradients> between{WeightGradients(clock_), WeightGradients(clock_)};
-  const auto gradients = [&](TokenGroup group) -> WeightGradients& { return between[index(group)]; };
+  // Of the linear work between two attentions, in the order of blocks, whichever came first.
+  ByBlock<WeightGradients> between(blocks.size(), WeightGradients(clock_));
+  const auto gradients = [&](const RowBlock& block) -> WeightGradients& { return between[index(block)]; };
   const auto let_them_wait = [&] {
     WeightGradients all(clock_);
     for (WeightGradients& one : between) all.append(std::exchange(one, WeightGradients(clock_)));
@@ -143,12 +145,12 @@ void Transformer::backward(const PackedBatch& batch, Activations& activations) {
   };
 
   std::vector<PipelineStage> stages;
-  stages.push_back(RowStage{[&](TokenGroup group) {
-    const std::size_t i = index(group);
+  stages.push_back(RowStage{[&](const RowBlock& block) {
+    const std::size_t i = index(block);
     const kernels::RmsNormGradient norm = kernels::rms_norm_backward(activations.dfinal_TD[i], activations.last_TD[i],
                                                                      final_norm_.value, activations.final_rstd_T[i]);
-    gradients(group).add_part(norm.dweight_D, final_norm_);
-    dx(group) = norm.dx;
+    gradients(block).add_part(norm.dweight_D, final_norm_);
+    dx(block) = norm.dx;
   }});
   for (std::size_t layer = attention_.size(); layer-- > 0;) {
     const AttentionLayer& attention = attention_[layer];
@@ -157,52 +159,52 @@ void Transformer::backward(const PackedBatch& batch, Activations& activations) {
     if (const auto* const moe = std::get_if<MoeLayer>(&feed_forward_[layer])) {
       stages.push_back(JointStage{[&, moe] {
         const MoeActivations& rows = std::get<MoeActivations>(saved.feed_forward);
-        split(moe->backward(joined(stream, groups), rows, gradients(groups.front()), waiting), batch, stream);
+        split(moe->backward(joined(stream), rows, between.front(), waiting), blocks, stream);
       }});
     } else {
       const DenseLayer& dense = std::get<DenseLayer>(feed_forward_[layer]);
-      stages.push_back(RowStage{[&](TokenGroup group) {
+      stages.push_back(RowStage{[&](const RowBlock& block) {
         const PhaseClock::Scope phase(clock_, StepPhase::kFeedForward);
-        const auto& rows = std::get<ByGroup<DenseLayerActivations>>(saved.feed_forward);
-        dx(group) = dense.backward(dx(group), rows[index(group)], gradients(group));
+        const auto& rows = std::get<ByBlock<DenseLayerActivations>>(saved.feed_forward);
+        dx(block) = dense.backward(dx(block), rows[index(block)], gradients(block));
       }});
     }
-    const auto output_backward = [&](TokenGroup group) {
+    const auto output_backward = [&](const RowBlock& block) {
       const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
-      attention.output_backward(dx(group), batch, group, saved.attention, gradients(group));
+      attention.output_backward(dx(block), batch, block, saved.attention, gradients(block));
     };
     stages.push_back(RowStage{output_backward, let_them_wait});
     stages.push_back(AttentionStage{[&] { return attention.attention_backward(batch, saved.attention, source); }});
-    const auto project_backward = [&](TokenGroup group) {
+    const auto project_backward = [&](const RowBlock& block) {
       const PhaseClock::Scope phase(clock_, StepPhase::kAttention);
-      dx(group) = attention.project_backward(dx(group), batch, group, saved.attention, gradients(group));
+      dx(block) = attention.project_backward(dx(block), batch, block, saved.attention, gradients(block));
     };
     stages.push_back(RowStage{project_backward, [&] { saved.attention.attention.dq_TNH.reset(); }});
   }
-  LayerPipeline(groups, clock_, do_other_work).run(stages);
+  LayerPipeline(blocks, clock_, do_other_work).run(stages);
   let_them_wait();
   waiting.run_all();
-  kernels::accumulate_embedding_gradient(joined(stream, groups), batch.token_T, embedding_.gradient);
+  kernels::accumulate_embedding_gradient(joined(stream), batch.token_T, embedding_.gradient);
 }
 
 at::Tensor Transformer::evaluate(const PackedBatch& batch) {
   const c10::InferenceMode no_autograd;
   Activations activations;
-  ByGroup<at::Tensor> loss;
-  decode(batch, RouterMode::kEvaluate, activations, [&](TokenGroup group, const at::Tensor& final_TD) {
-    loss[index(group)] = kernels::linear_cross_entropy(final_TD, head_.value, batch.rows_of(batch.target_T, group));
+  ByBlock<at::Tensor> loss(batch.attention->blocks().size());
+  decode(batch, RouterMode::kEvaluate, activations, [&](const RowBlock& block, const at::Tensor& final_TD) {
+    loss[index(block)] = kernels::linear_cross_entropy(final_TD, head_.value, block.rows.of(batch.target_T));
   });
-  return joined(loss, batch.attention->groups());
+  return joined(loss);
 }
 
 at::Tensor Transformer::next_token_logits(const PackedBatch& batch) {
   const c10::InferenceMode no_autograd;
   Activations activations;
-  ByGroup<at::Tensor> final;
+  ByBlock<at::Tensor> final(batch.attention->blocks().size());
   decode(batch, RouterMode::kEvaluate, activations,
-         [&](TokenGroup group, const at::Tensor& final_TD) { final[index(group)] = final_TD; });
+         [&](const RowBlock& block, const at::Tensor& final_TD) { final[index(block)] = final_TD; });
   if (batch.num_tokens() == 0) return {};
-  return at::mv(head_.value, joined(final, batch.attention->groups()).select(0, batch.num_tokens() - 1));
+  return at::mv(head_.value, joined(final).select(0, batch.num_tokens() - 1));
 }
 
 }  // namespace ballast::model

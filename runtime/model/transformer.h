@@ -1,8 +1,8 @@
 #pragma once
 // The decoder: embedding, layers, final norm and head; forward and backward as explicit segments.
-#include <array>
 #include <functional>
 #include <variant>
+#include <vector>
 
 #include "runtime/model/attention_layer.h"
 #include "runtime/model/feed_forward.h"
@@ -11,20 +11,20 @@
 
 namespace ballast::model {
 
-/// By token group.
+/// By index of the block.
 template <class T>
-using ByGroup = std::array<T, scheduler::kNumTokenGroups>;
+using ByBlock = std::vector<T>;
 
 struct LayerActivations {
   AttentionActivations attention;
-  std::variant<ByGroup<DenseLayerActivations>, MoeActivations> feed_forward;
+  std::variant<ByBlock<DenseLayerActivations>, MoeActivations> feed_forward;
 };
 
 /// What one micro-batch keeps between its forward and its backward.
 struct Activations {
   std::vector<LayerActivations> layers;
-  ByGroup<at::Tensor> last_TD, final_rstd_T;  ///< around the final norm
-  ByGroup<at::Tensor> dfinal_TD;              ///< gradient of the loss at the head's input
+  ByBlock<at::Tensor> last_TD, final_rstd_T;  ///< around the final norm
+  ByBlock<at::Tensor> dfinal_TD;              ///< gradient of the loss at the head's input
 };
 
 class Transformer {
@@ -54,9 +54,9 @@ class Transformer {
 
  private:
   using FeedForwardLayer = std::variant<DenseLayer, MoeLayer>;
-  /// All layers and the final norm; `head` gets the rows of a group, ready ones first.
+  /// All layers and the final norm; `head` gets the rows of a block, ready ones first.
   void decode(const PackedBatch& batch, RouterMode mode, Activations& activations,
-              const std::function<void(scheduler::TokenGroup, const at::Tensor&)>& head);
+              const std::function<void(const RowBlock&, const at::Tensor&)>& head);
   AttentionActivations& key_value_source(const PackedBatch& batch, std::size_t layer, Activations& activations) const;
 
   const ModelConfig config_;

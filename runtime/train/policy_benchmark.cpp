@@ -107,7 +107,7 @@ PolicyBenchmark benchmark_policies(Trainer& trainer, comm::RecordingCommunicator
 
 double predicted_seconds(const scheduler::Plan& plan, const scheduler::ModelShape& model, const scheduler::Topology& topology,
                          double fixed_seconds) {
-  return scheduler::simulate(plan, model, topology, {.tokens_per_kernel = 0}).makespan_seconds + fixed_seconds;
+  return scheduler::simulate(plan, model, topology).makespan_seconds + fixed_seconds;
 }
 
 }  // namespace ballast::train

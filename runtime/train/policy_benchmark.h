@@ -49,7 +49,6 @@ PolicyBenchmark benchmark_policies(Trainer& trainer, comm::RecordingCommunicator
                                    int num_rounds);
 
 /// Seconds of a step by the simulator, and `fixed_seconds` of what it leaves out: optimizer, gradients, start of kernels.
-/// As the runtime does it, all tokens of a group go through a linear layer in one kernel.
 double predicted_seconds(const scheduler::Plan& plan, const scheduler::ModelShape& model, const scheduler::Topology& topology,
                          double fixed_seconds);
 

@@ -50,7 +50,7 @@ int num_ranks_with_both_groups(const agreement::TraceOptions& options, int num_r
     for (int rank = 0; rank < num_ranks; ++rank) {
       const model::AttentionProgram program(batch, agreement::head_counts(options), node_of_rank, rank,
                                             model::TaskOrder::kWorkConserving);
-      result += program.groups().size() == 2;
+      result += program.rows(scheduler::TokenGroup::kLate).num() > 0 && program.rows(scheduler::TokenGroup::kReady).num() > 0;
     }
   }
   return result;

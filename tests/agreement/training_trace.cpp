@@ -99,8 +99,9 @@ Trace train(comm::Communicator& world, int ep, const TraceOptions& options) {
   optim::ZeroAdamw optimizer(
       {{&transformer.parameters().dense(), &mesh.dp()}, {&transformer.parameters().experts(), &mesh.replica()}}, mesh.dp(), {});
 
-  train::PlanRunner runner(transformer, optimizer, mesh, clock,
-                           model::pack_options(model_shape(config), topology(options, world.size())));
+  model::PackOptions pack_options = model::pack_options(model_shape(config), topology(options, world.size()));
+  pack_options.most_rows_per_block = 9;  // the batches are small, and several blocks are wanted
+  train::PlanRunner runner(transformer, optimizer, mesh, clock, pack_options);
 
   Trace trace;
   for (int step = 0; step < options.num_steps; ++step) {

@@ -109,7 +109,7 @@ std::vector<StepOutcome> run_step(const std::vector<PassHook>& hooks) {
 
 TEST(TokenGroups, LateRowsComeFirstAndTogether) {
   const AttentionProgram program(plan().micro_batches[0], {4, 2}, {0, 0, 1}, 0, TaskOrder::kWorkConserving);
-  EXPECT_EQ(program.groups().size(), 2u);
+  EXPECT_EQ(program.blocks().size(), 2u);
   EXPECT_EQ(program.rows(TokenGroup::kLate).num(), 6);
   EXPECT_EQ(program.rows(TokenGroup::kReady).begin, 6);
   EXPECT_EQ(program.rows(TokenGroup::kReady).num(), 5);
@@ -130,7 +130,29 @@ TEST(TokenGroups, PartOfAHomeChunkCanBeLate) {
   });
   EXPECT_EQ(rows, (std::vector<std::int64_t>{4, 0, 1, 0, 1, 3, 5, 4, 2}));
   EXPECT_THROW(program.for_each_run({0, 7, 9}, [](auto...) {}), c10::Error);
-  EXPECT_EQ(AttentionProgram(batch, {4, 2}, {0, 0}, 1, TaskOrder::kStrict).groups().size(), 1u) << "a rank without tokens";
+  EXPECT_EQ(AttentionProgram(batch, {4, 2}, {0, 0}, 1, TaskOrder::kStrict).blocks().size(), 1u) << "a rank without tokens";
+}
+
+TEST(RowBlocks, AreShortWhereARankExchangesAndWholeElsewhere) {
+  const auto borders = [](const AttentionProgram& program) {
+    std::vector<std::int64_t> result;
+    for (const RowBlock& block : program.blocks()) {
+      EXPECT_EQ(block.index, static_cast<int>(&block - program.blocks().data()));
+      result.insert(result.end(), {block.rows.begin, block.rows.end});
+    }
+    return result;
+  };
+  scheduler::MicroBatch batch = plan().micro_batches[0];
+  const auto program = [&](int rank, std::int64_t most) {
+    return AttentionProgram(batch, {4, 2}, {0, 0, 1}, rank, TaskOrder::kWorkConserving, most);
+  };
+  EXPECT_EQ(borders(program(0, 4)), (std::vector<std::int64_t>{0, 3, 3, 6, 6, 8, 8, 11}));
+  EXPECT_EQ(borders(program(0, 0)), (std::vector<std::int64_t>{0, 6, 6, 11}));
+  EXPECT_EQ(borders(program(1, 4)), (std::vector<std::int64_t>{0, 2, 2, 5}));
+  EXPECT_EQ(borders(program(2, 4)), (std::vector<std::int64_t>{0, 0})) << "computes, but has no rows";
+  batch.work = {Ring{0, {0}, {6}}, Ring{1, {1}, {10}}};
+  batch.homes = {{{0, 0, 6}}, {{1, 0, 10}}, {}};
+  EXPECT_EQ(borders(program(1, 4)), (std::vector<std::int64_t>{0, 10})) << "nothing of it travels";
 }
 
 /// Rank 2 keeps its first answer to rank 0 in a pass until rank 0 has sent something of its ready tokens in the second attention
@@ -184,7 +206,7 @@ TEST(Overlap, OtherWorkRunsWhileNothingElseIsReady) {
     attention.k_TGH = attention.v_TGH = at::ones({program.num_rows(), 1, 4}, at::kDouble);
     metrics::PhaseClock clock;
     int num_calls = 0;
-    LayerPipeline pipeline(program.groups(), clock, [&] {
+    LayerPipeline pipeline(program.blocks(), clock, [&] {
       if (world.rank() == 0 && ++num_calls == 2) has_worked.happen();
       return world.rank() == 0 && num_calls <= 2;
     });
@@ -192,6 +214,38 @@ TEST(Overlap, OtherWorkRunsWhileNothingElseIsReady) {
     EXPECT_TRUE(at::equal(attention.o_TNH, at::ones_like(attention.o_TNH)));
   });
   EXPECT_TRUE(was_in_time);
+}
+
+TEST(LayerPipeline, LateRowsGoBeforeReadyBlocksThatAreLeft) {
+  scheduler::MicroBatch batch;
+  batch.sequences = {0, 1};
+  batch.work = {TaskSet{{{0, 1, {{0, 0, 4}}}}}, Ring{1, {0}, {12}}};
+  batch.homes = {{{1, 0, 12}, {0, 0, 4}}, {}};
+  batch.kv_source_layer = {0};
+  Event first_has_run, has_sent;
+  std::vector<int> order;
+  support::run_ranks(2, [&](comm::Communicator& world) {
+    support::HookedCommunicator hooked(world, [&](int, std::span<const comm::Send> sends, auto) {
+      if (world.rank() == 1 && !sends.empty()) first_has_run.wait();
+    });
+    const std::unique_ptr<comm::Communicator> near = hooked.split(0, world.rank());
+    const AttentionChannels channels{hooked, *near};
+    const AttentionProgram program(batch, {2, 1}, {0, 1}, world.rank(), TaskOrder::kWorkConserving, 4);
+    HomeAttention attention;
+    attention.q_TNH = at::ones({program.num_rows(), 2, 4}, at::kDouble);
+    attention.k_TGH = attention.v_TGH = at::ones({program.num_rows(), 1, 4}, at::kDouble);
+    metrics::PhaseClock clock;
+    LayerPipeline(program.blocks(), clock)
+        .run({AttentionStage{[&] { return attention_forward(program, channels, 1, attention, attention); }},
+              RowStage{[&](const RowBlock& block) {
+                if (world.rank() == 1) return;
+                order.push_back(block.index);
+                if (block.index == 1) first_has_run.happen();
+                if (block.index == 2) has_sent.wait();
+              }}});
+    if (world.rank() == 1) has_sent.happen();
+  });
+  EXPECT_EQ(order, (std::vector{1, 2, 0, 3}));
 }
 
 TEST(LayerPipeline, JointStagesWaitForTheAttentionOfOthers) {
@@ -221,7 +275,7 @@ TEST(LayerPipeline, JointStagesWaitForTheAttentionOfOthers) {
           if (world.rank() == 1) is_idle.happen();
           return false;
         };
-        LayerPipeline(program.groups(), clock, note_idleness)
+        LayerPipeline(program.blocks(), clock, note_idleness)
             .run({AttentionStage{[&] { return attention_forward(program, channels, 1, attention, attention); }},
                   JointStage{[&] { world.barrier(); }}});
       },
@@ -231,15 +285,16 @@ TEST(LayerPipeline, JointStagesWaitForTheAttentionOfOthers) {
 
 TEST(LayerPipeline, ReadyRowsGoFirstWhereOneOrderIsWanted) {
   metrics::PhaseClock clock;
-  std::vector<TokenGroup> any, ordered;
-  bool is_after_both = false;
-  const std::vector<TokenGroup> groups{TokenGroup::kLate, TokenGroup::kReady};
-  LayerPipeline(groups, clock)
-      .run({RowStage{[&](TokenGroup group) { any.push_back(group); }, [&] { is_after_both = any.size() == 2; }},
-            RowStage{.run = [&](TokenGroup group) { ordered.push_back(group); }, .is_ready_first = true}});
-  EXPECT_EQ(any, (std::vector{TokenGroup::kLate, TokenGroup::kReady}));
-  EXPECT_TRUE(is_after_both);
-  EXPECT_EQ(ordered, (std::vector{TokenGroup::kReady, TokenGroup::kLate}));
+  std::vector<int> any, ordered;
+  bool is_after_all = false;
+  const std::vector<RowBlock> blocks{
+      {0, TokenGroup::kLate, {0, 1}}, {1, TokenGroup::kReady, {1, 2}}, {2, TokenGroup::kReady, {2, 3}}};
+  LayerPipeline(blocks, clock)
+      .run({RowStage{[&](const RowBlock& block) { any.push_back(block.index); }, [&] { is_after_all = any.size() == 3; }},
+            RowStage{.run = [&](const RowBlock& block) { ordered.push_back(block.index); }, .is_ready_first = true}});
+  EXPECT_EQ(any, (std::vector{0, 1, 2}));
+  EXPECT_TRUE(is_after_all);
+  EXPECT_EQ(ordered, (std::vector{1, 2, 0}));
 }
 
 }  // namespace

@@ -150,7 +150,7 @@ Result planned(const Case& c, const Values& x, TaskOrder order) {
     const std::unique_ptr<comm::Communicator> near = world.split(0, world.rank());
     const AttentionChannels channels{world, *near};
     metrics::PhaseClock clock;
-    LayerPipeline pipeline(program.groups(), clock);
+    LayerPipeline pipeline(program.blocks(), clock);
     // The reader starts while the maker's keys still travel, and the maker's backward pass while the reader's gradients do.
     pipeline.run({AttentionStage{[&] { return attention_forward(program, channels, kScale, maker, maker); }},
                   AttentionStage{[&] { return attention_forward(program, channels, kScale, reader, maker); }}});
