@@ -6,6 +6,7 @@ namespace ballast::comm {
 
 void wait_for_any(std::span<Pending* const> pending, std::chrono::duration<double> deadline) {
   const Pending::Clock::time_point begin = Pending::Clock::now();
+  if (pending.size() == 1) return pending.front()->wait(begin);
   Backoff backoff;
   for (;;) {
     for (Pending* const one : pending) {

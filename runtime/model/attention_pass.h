@@ -32,7 +32,7 @@ enum class TaskClass {
 
 /// Who holds it decides what runs when (layer_pipeline.h); what rows are and what a block computes is the derived class's.
 /// Memory: what is received has its place from the start, all blocks of the rank's rings included; it is given back exchange by
-/// exchange. What is sent is copied when its exchange starts.
+/// exchange. What is sent is copied when its exchange starts, until it has left.
 /// Throws: CommError, from everything that moves messages.
 class AttentionPass {
  public:

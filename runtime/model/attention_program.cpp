@@ -126,13 +126,12 @@ AttentionProgram::AttentionProgram(const scheduler::MicroBatch& micro_batch, sch
 }
 
 void AttentionProgram::cut_rows(std::int64_t most_rows_per_block) {
-  const auto exchanges_nothing = [&](const PassPart& part) {
-    return std::ranges::all_of(part.attention.exchanges, [&](const AttentionExchange& exchange) {
-      return std::ranges::all_of(exchange.sends, [&](const scheduler::Parcel& parcel) { return parcel.dst == rank_; }) &&
-             std::ranges::all_of(exchange.receives, [&](const scheduler::Parcel& parcel) { return parcel.src == rank_; });
-    });
-  };
-  const bool is_cut = most_rows_per_block > 0 && !exchanges_nothing(pass(Pass::kForward, KeyValueUse::kOwn));
+  const auto travels = [](const scheduler::Parcel& parcel) { return parcel.src != parcel.dst; };
+  has_messages_ =
+      std::ranges::any_of(pass(Pass::kForward, KeyValueUse::kOwn).attention.exchanges, [&](const AttentionExchange& exchange) {
+        return std::ranges::any_of(exchange.sends, travels) || std::ranges::any_of(exchange.receives, travels);
+      });
+  const bool is_cut = most_rows_per_block > 0 && has_messages_;
   for (const TokenGroup group : {TokenGroup::kLate, TokenGroup::kReady}) {
     const Rows rows = this->rows(group);
     if (rows.num() == 0 && (group == TokenGroup::kLate || num_rows() > 0)) continue;

@@ -83,6 +83,8 @@ class AttentionProgram {
   Rows rows(scheduler::TokenGroup group) const { return rows_[static_cast<std::size_t>(group)]; }
   /// All rows, as even as can be in each group; of a rank without tokens an empty block of the ready group.
   const std::vector<RowBlock>& blocks() const { return blocks_; }
+  /// Whether attention of this rank sends or receives anything.
+  bool has_messages() const { return has_messages_; }
   /// Groups that have a block.
   scheduler::TokenGroups groups() const { return groups_; }
   /// Calls fn(first row, first token counted from the chunk's, number of tokens) for the runs of rows that hold a chunk, in order
@@ -128,6 +130,7 @@ class AttentionProgram {
   scheduler::AttentionExpansion expansion_;
   std::array<Rows, scheduler::kNumTokenGroups> rows_;
   std::vector<RowBlock> blocks_;
+  bool has_messages_ = false;
   scheduler::TokenGroups groups_ = 0;
   std::vector<scheduler::Chunk> chunks_by_row_;
   std::vector<Piece> pieces_;  ///< by (sequence, begin)

@@ -96,10 +96,16 @@ class RingPass : public AttentionPass {
         own_(own),
         source_(source),
         scale_(scale) {
-    for (const BlockTask& task : attention().tasks) add_heads(task.slice);
+    for (const BlockTask& task : attention().tasks) {
+      add_heads(task.slice);
+      ++num_uses_[{task.slice, task.key_member}];
+    }
     for (const scheduler::AttentionExchange& exchange : attention().exchanges) {
       for (const Parcel& parcel : exchange.receives) add_heads(parcel.slice);
-      for (const Parcel& parcel : exchange.sends) add_heads(parcel.slice);
+      for (const Parcel& parcel : exchange.sends) {
+        add_heads(parcel.slice);
+        if (exchange.stage == Stage::kRotate) ++num_uses_[{parcel.slice, parcel.member}];
+      }
     }
   }
 
@@ -141,8 +147,14 @@ class RingPass : public AttentionPass {
     const SliceTensors& tensors = source_.slices[local(id.first)];
     return {tensors.k_SGH, tensors.v_SGH};
   }
-  at::Tensor take_block(const Parcel& parcel) const {
-    const Block held = block({parcel.slice, parcel.member});
+  /// The same for one of its uses: a block that has travelled here goes with the last one.
+  Block use_block(const BlockId& id) {
+    const Block held = block(id);
+    if (--num_uses_.at(id) == 0) travelling_.erase(id);
+    return held;
+  }
+  at::Tensor take_block(const Parcel& parcel) {
+    const Block held = use_block({parcel.slice, parcel.member});
     const std::vector<Chunk>& chunks = keys(parcel.slice, parcel.member);
     return at::cat({rows_at(held.k_SGH, chunks, parcel.chunk), rows_at(held.v_SGH, chunks, parcel.chunk)}, 1);
   }
@@ -170,6 +182,7 @@ class RingPass : public AttentionPass {
   double scale_;
   std::map<int, SliceHeads> heads_;  ///< of every slice that this rank computes, sends or receives
   std::map<BlockId, Block> travelling_;
+  std::map<BlockId, int> num_uses_;  ///< tasks that are left to compute, parcels that are left to send on
 };
 
 class ForwardPass : public RingPass {
@@ -241,7 +254,7 @@ class ForwardPass : public RingPass {
 
   void compute(const BlockTask& task) override {
     const SliceTensors& tensors = own_.slices[local(task.slice)];
-    const Block held = block({task.slice, task.key_member});
+    const Block held = use_block({task.slice, task.key_member});
     const SliceHeads& slice_heads = heads(task.slice);
     const at::Tensor k = slice_heads.grouped(held.k_SGH), v = slice_heads.grouped(held.v_SGH);
     const auto& slice_queries = program().slice(task.slice).queries[static_cast<std::size_t>(task.member)];
@@ -404,7 +417,7 @@ class BackwardPass : public RingPass {
   void compute(const BlockTask& task) override {
     const std::size_t index = local(task.slice);
     const SliceTensors& tensors = own_.slices[index];
-    const Block held = block({task.slice, task.key_member});
+    const Block held = use_block({task.slice, task.key_member});
     const SliceHeads& slice_heads = heads(task.slice);
     const at::Tensor k = slice_heads.grouped(held.k_SGH), v = slice_heads.grouped(held.v_SGH);
     // Summed apart first: what the ring brought is one further summand, whether it came before or comes after.

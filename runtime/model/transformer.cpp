@@ -33,7 +33,7 @@ void split(const at::Tensor& all, const std::vector<RowBlock>& blocks, ByBlock<a
 Transformer::Transformer(const ModelConfig& config, const comm::Mesh& mesh, std::uint64_t seed, metrics::PhaseClock& clock)
     : config_(config),
       clock_(clock),
-      is_alone_(mesh.dp().size() == 1),
+      has_expert_messages_(mesh.ep().size() > 1),
       parameters_(config_, {mesh.ep().rank(), mesh.ep().size()}, seed),
       embedding_(parameters_.weight("embedding.weight")),
       final_norm_(parameters_.weight("final_norm.weight")),
@@ -133,7 +133,8 @@ void Transformer::backward(const PackedBatch& batch, Activations& activations) {
   const std::vector<RowBlock>& blocks = batch.attention->blocks();
   ByBlock<at::Tensor> stream(blocks.size());  // gradient of the residual stream
   const auto dx = [&](const RowBlock& block) -> at::Tensor& { return stream[index(block)]; };
-  WaitingWeightGradients waiting(is_alone_ ? 0 : scheduler::kMostDeferredLayers);
+  const bool waits_for_others = batch.attention->has_messages() || has_expert_messages_;
+  WaitingWeightGradients waiting(waits_for_others ? scheduler::kMostDeferredLayers : 0);
   const auto do_other_work = [&] { return waiting.run_one(); };
   // Of the linear work between two attentions, in the order of blocks, whichever came first.
   ByBlock<WeightGradients> between(blocks.size(), WeightGradients(clock_));

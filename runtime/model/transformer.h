@@ -61,7 +61,7 @@ class Transformer {
 
   const ModelConfig config_;
   metrics::PhaseClock& clock_;
-  const bool is_alone_;  ///< no other ranks: nothing is waited for
+  const bool has_expert_messages_;  ///< experts are sharded
   Parameters parameters_;
   Weight embedding_, final_norm_, head_;
   std::vector<AttentionLayer> attention_;

@@ -100,7 +100,7 @@ Trace train(comm::Communicator& world, int ep, const TraceOptions& options) {
       {{&transformer.parameters().dense(), &mesh.dp()}, {&transformer.parameters().experts(), &mesh.replica()}}, mesh.dp(), {});
 
   model::PackOptions pack_options = model::pack_options(model_shape(config), topology(options, world.size()));
-  pack_options.most_rows_per_block = 9;  // the batches are small, and several blocks are wanted
+  pack_options.most_rows_per_block = 16;  // the batches are small, and several blocks are wanted
   train::PlanRunner runner(transformer, optimizer, mesh, clock, pack_options);
 
   Trace trace;

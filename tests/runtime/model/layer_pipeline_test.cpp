@@ -4,6 +4,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/ones_like.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <condition_variable>
@@ -281,6 +282,41 @@ TEST(LayerPipeline, JointStagesWaitForTheAttentionOfOthers) {
       },
       std::chrono::seconds(20));
   EXPECT_TRUE(was_in_time);
+}
+
+TEST(LayerPipeline, RankThatDoesNotAnswerIsNamed) {
+  scheduler::MicroBatch batch;
+  batch.sequences = {0};
+  batch.work = {TaskSet{{{0, 2, {{0, 0, 4}}}}}};
+  batch.homes = {{{0, 0, 4}}, {}, {}};
+  batch.kv_source_layer = {0};
+  Event is_over;
+  std::string text;
+  support::run_ranks(
+      3,
+      [&](comm::Communicator& world) {
+        const std::unique_ptr<comm::Communicator> near = world.split(0, world.rank());
+        if (world.rank() > 0) {
+          is_over.wait();
+          return;
+        }
+        const AttentionChannels channels{world, *near};
+        const AttentionProgram program(batch, {2, 1}, {0, 0, 1}, world.rank(), TaskOrder::kWorkConserving);
+        HomeAttention attention;
+        attention.q_TNH = at::ones({program.num_rows(), 2, 4}, at::kDouble);
+        attention.k_TGH = attention.v_TGH = at::ones({program.num_rows(), 1, 4}, at::kDouble);
+        metrics::PhaseClock clock;
+        try {
+          LayerPipeline(program.blocks(), clock).run({AttentionStage{[&] {
+            return attention_forward(program, channels, 1, attention, attention);
+          }}});
+        } catch (const comm::CommError& error) {
+          text = error.what();
+        }
+        is_over.happen();
+      },
+      std::chrono::milliseconds(100));
+  EXPECT_THAT(text, testing::HasSubstr("no answer from rank 2 within 0.1 s"));
 }
 
 TEST(LayerPipeline, ReadyRowsGoFirstWhereOneOrderIsWanted) {
