@@ -47,7 +47,6 @@ Json row_of(const scheduler::PlanRequest& request, const scheduler::Plan& plan, 
               {"is_routed", plan.is_routed},
               {"makespan_seconds", simulation.makespan_seconds},
               {"makespan_seconds_without_overlap", report.seconds_without_overlap},
-              {"makespan_seconds_with_late_receives", report.seconds_with_late_receives},
               {"bound_work_seconds", report.bounds.work_seconds},
               {"bound_network_seconds", report.bounds.network_seconds},
               {"bound_seconds", report.bounds.seconds()},
@@ -86,16 +85,16 @@ Json row_of(const scheduler::PlanRequest& request, const scheduler::Plan& plan, 
 }
 
 std::string table_head() {
-  return fmt::format("{:<18} {:>10} {:>8} {:>10} {:>9} {:>9} {:>7} {:>9} {:>9} {:>11} {:>12}\n", "policy", "step (s)", "/ bound",
-                     "no overlap", "late", "imbalance", "busy %", "exposed %", "barrier %", "card (GB)", "memory (GB)");
+  return fmt::format("{:<18} {:>10} {:>8} {:>10} {:>9} {:>7} {:>9} {:>9} {:>11} {:>12}\n", "policy", "step (s)", "/ bound",
+                     "no overlap", "imbalance", "busy %", "exposed %", "barrier %", "card (GB)", "memory (GB)");
 }
 
 std::string table_row(const scheduler::Plan& plan, const scheduler::SimulationReport& report) {
   const double bound = report.bounds.seconds();
-  return fmt::format("{:<18} {:>10.4f} {:>8.4f} {:>10.4f} {:>9.4f} {:>9.4f} {:>7.1f} {:>9.1f} {:>9.1f} {:>11.2f} {:>12.1f}{}\n",
+  return fmt::format("{:<18} {:>10.4f} {:>8.4f} {:>10.4f} {:>9.4f} {:>7.1f} {:>9.1f} {:>9.1f} {:>11.2f} {:>12.1f}{}\n",
                      plan.policy, report.simulation.makespan_seconds, report.simulation.makespan_seconds / bound,
-                     report.seconds_without_overlap / bound, report.seconds_with_late_receives / bound, report.imbalance,
-                     100 * report.busy_fraction, 100 * report.exposed_fraction, 100 * report.barrier_fraction,
+                     report.seconds_without_overlap / bound, report.imbalance, 100 * report.busy_fraction,
+                     100 * report.exposed_fraction, 100 * report.barrier_fraction,
                      static_cast<double>(report.most_nic_bytes) / 1e9, static_cast<double>(report.peak_memory_bytes) / 1e9,
                      report.simulation.is_exact ? "" : "  ~");
 }
@@ -197,10 +196,9 @@ int run_simulate(const CommandLine& line) {
     }
   }
   if (!line.json) {
-    *line.output << "step: linear work of ready tokens and gradients of weights run behind transfers; no overlap: they do not; "
-                    "late: they do, but\na rank receives only when it is ready to send. All but the first column and imbalance "
-                    "are over the bound or over the step; ~: "
-                    "later layers are estimated from eight simulated ones.\n"
+    *line.output << "step: linear work of ready tokens and gradients of weights run behind transfers; no overlap: they do not.\n"
+                    "All but the first column and imbalance are over the bound or over the step; ~: later layers are estimated\n"
+                    "from those that were simulated.\n"
                  << kNotCounted << "\n";
   }
   return 0;

@@ -6,18 +6,11 @@
 
 namespace ballast::scheduler {
 
-namespace {
-constexpr double kMostSeconds = 4e6;
-}
-
-Ticks to_ticks(double seconds) {
-  if (!(seconds >= 0 && seconds <= kMostSeconds)) {
-    throw std::invalid_argument(fmt::format(
-        "simulation: an operation of {} seconds; the simulated clock takes 0 to {}. Raise the rates of the cluster, or "
-        "make the step smaller",
-        seconds, kMostSeconds));
-  }
-  return static_cast<Ticks>(seconds * kTicksPerSecond + 0.5);
+void refuse_seconds(double seconds) {
+  throw std::invalid_argument(
+      fmt::format("simulation: an operation of {} seconds; the simulated clock takes 0 to {}. Raise the rates of the cluster, or "
+                  "make the step smaller",
+                  seconds, kMostSeconds));
 }
 
 }  // namespace ballast::scheduler

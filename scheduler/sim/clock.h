@@ -7,8 +7,15 @@ namespace ballast::scheduler {
 using Ticks = std::int64_t;
 inline constexpr double kTicksPerSecond = 1e12;
 
-/// Nearest tick. Input: 0 to 4e6 seconds. Throws: std::invalid_argument beyond that.
-Ticks to_ticks(double seconds);
+inline constexpr double kMostSeconds = 4e6;
+
+[[noreturn]] void refuse_seconds(double seconds);
+
+/// Nearest tick. Input: 0 to kMostSeconds. Throws: std::invalid_argument beyond that.
+inline Ticks to_ticks(double seconds) {
+  if (!(seconds >= 0 && seconds <= kMostSeconds)) refuse_seconds(seconds);
+  return static_cast<Ticks>(seconds * kTicksPerSecond + 0.5);
+}
 
 inline double to_seconds(Ticks ticks) { return static_cast<double>(ticks) / kTicksPerSecond; }
 

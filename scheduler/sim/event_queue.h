@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "scheduler/sim/clock.h"
+#include "scheduler/sim/calendar.h"
 
 namespace ballast::scheduler {
 
@@ -13,60 +13,47 @@ struct Event {
   std::uint64_t id = 0;  ///< what happens; also the order of events of one time
 };
 
-/// Events by time, then by id: the same pushes give the same pops.
-/// Events of a lane come with growing times, as those of a link do, and keep that order; only the first of each takes part in the
-/// sorting. Cost: logarithmic in lanes and in events outside of lanes.
+/// Events by time, then by id: the same pushes give the same pops. Only those of one slot of a calendar are sorted at a time.
 class EventQueue {
  public:
-  explicit EventQueue(int num_lanes) : lanes_(static_cast<std::size_t>(num_lanes)) {}
-  bool empty() const { return heap_.empty(); }
-  Ticks next_time() const { return heap_.front().event.time; }
+  explicit EventQueue(int log_width) : calendar_(log_width) {}
 
-  void push(const Event& event) { sort_in({event, kNoLane}); }
-  /// An event before the last one of its lane is sorted as one outside of lanes.
-  void push(int lane, const Event& event) {
-    Lane& queue = lanes_[lane];
-    if (queue.first == queue.events.size()) {
-      queue.events.clear();
-      queue.first = 0;
-    } else if (event.time < queue.events.back().time) {
-      return sort_in({event, kNoLane});
-    }
-    queue.events.push_back(event);
-    if (queue.events.size() - queue.first == 1) sort_in({event, lane});
+  /// Input: a time that is not before the last slot moved to.
+  void push(const Event& event) {
+    if (calendar_.slot_of(event.time) != slot_) return calendar_.push(event.time, event);
+    events_.push_back(event);
+    std::push_heap(events_.begin(), events_.end(), is_later);
   }
+
+  /// The first slot that holds events; Calendar::kNever if none does.
+  std::int64_t next_slot() const { return events_.empty() ? calendar_.next_slot() : slot_; }
+  /// Input: no slot before it holds events. Returns: false if it is there already.
+  bool move_to(std::int64_t slot) {
+    if (slot == slot_) return false;
+    slot_ = slot;
+    calendar_.take(slot, events_);
+    std::make_heap(events_.begin(), events_.end(), is_later);
+    return true;
+  }
+  /// Those of the slot moved to, in no order.
+  const std::vector<Event>& events() const { return events_; }
+
+  /// Of the slot moved to.
+  bool empty() const { return events_.empty(); }
+  Ticks next_time() const { return events_.front().time; }
   Event pop() {
-    std::pop_heap(heap_.begin(), heap_.end(), is_later);
-    const Entry entry = heap_.back();
-    heap_.pop_back();
-    if (entry.lane != kNoLane) {
-      Lane& queue = lanes_[entry.lane];
-      if (++queue.first < queue.events.size()) sort_in({queue.events[queue.first], entry.lane});
-    }
-    return entry.event;
+    std::pop_heap(events_.begin(), events_.end(), is_later);
+    const Event event = events_.back();
+    events_.pop_back();
+    return event;
   }
 
  private:
-  static constexpr int kNoLane = -1;
-  struct Entry {
-    Event event;
-    int lane = kNoLane;
-  };
-  struct Lane {
-    std::vector<Event> events;
-    std::size_t first = 0;  ///< that has not happened
-  };
+  static bool is_later(const Event& a, const Event& b) { return a.time != b.time ? a.time > b.time : a.id > b.id; }
 
-  static bool is_later(const Entry& a, const Entry& b) {
-    return a.event.time != b.event.time ? a.event.time > b.event.time : a.event.id > b.event.id;
-  }
-  void sort_in(const Entry& entry) {
-    heap_.push_back(entry);
-    std::push_heap(heap_.begin(), heap_.end(), is_later);
-  }
-
-  std::vector<Entry> heap_;
-  std::vector<Lane> lanes_;
+  Calendar<Event> calendar_;
+  std::int64_t slot_ = -1;
+  std::vector<Event> events_;  ///< heap
 };
 
 }  // namespace ballast::scheduler

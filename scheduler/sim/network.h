@@ -1,5 +1,6 @@
 #pragma once
 // The links of a cluster as queues.
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -17,26 +18,38 @@ class Network {
  public:
   explicit Network(const Topology& topology);
 
-  int num_links() const { return static_cast<int>(free_at_.size()); }
-
+  /// A message between two links.
+  struct Flight {
+    int link = 0;        ///< of the receiver
+    Ticks arrival = 0;   ///< its first byte is there; call arrive() at that time
+    Ticks service = 0;   ///< that the receiver's link takes for it
+    Ticks earliest = 0;  ///< its last byte cannot be there before it has left
+  };
   struct Departure {
-    int link = 0;
-    Ticks begin = 0;    ///< the sender's link starts with it
-    Ticks end = 0;      ///< the sender's link is free again
-    Ticks arrival = 0;  ///< its first byte is at the receiver's link; call arrive() at that time
+    Ticks begin = 0;  ///< the sender's link starts with it
+    Ticks end = 0;    ///< the sender's link is free again
+    Flight flight;
   };
   /// Takes a message at time `now`. Input: calls with growing times; src != dst.
   /// Throws: std::invalid_argument for ranks of two nodes of which one has no card.
   Departure depart(int src, int dst, std::int64_t bytes, Ticks now);
 
   struct Arrival {
-    int link = 0;
     Ticks begin = 0;  ///< the receiver's link starts with it
     Ticks free = 0;   ///< the receiver's link is free again
     Ticks end = 0;    ///< all of it is there
   };
-  /// Input: calls with growing times.
-  Arrival arrive(int src, int dst, std::int64_t bytes, Ticks now);
+  /// Input: for each link, calls with growing times.
+  Arrival arrive(const Flight& flight) {
+    Arrival arrival;
+    arrival.begin = std::max(flight.arrival, free_at_[flight.link]);
+    arrival.free = free_at_[flight.link] = arrival.begin + flight.service;
+    arrival.end = std::max(arrival.free, flight.earliest);
+    return arrival;
+  }
+
+  /// What a message is under way at least.
+  Ticks least_latency() const { return std::min(latency_inside_, latency_between_); }
 
   /// True if a message between these ranks passes cards.
   bool is_between_nodes(int src, int dst) const { return topology_.node_of_rank[src] != topology_.node_of_rank[dst]; }
@@ -44,14 +57,14 @@ class Network {
  private:
   int sender(int src, int dst) const;
   int receiver(int src, int dst) const;
-  Ticks service(int link, std::int64_t bytes) const;
+  static Ticks service(double ticks_per_byte, std::int64_t bytes);
 
   const Topology& topology_;
   Ticks latency_inside_ = 0;
   Ticks latency_between_ = 0;
-  double ticks_per_byte_inside_ = 0;
-  std::vector<double> ticks_per_byte_;  ///< by card group
-  std::vector<Ticks> free_at_;          ///< by link: ranks out, ranks in, card groups out, card groups in
+  // By link: ranks out, ranks in, card groups out, card groups in.
+  std::vector<double> ticks_per_byte_;
+  std::vector<Ticks> free_at_;
 };
 
 }  // namespace ballast::scheduler

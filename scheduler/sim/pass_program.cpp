@@ -40,6 +40,7 @@ void PassProgramBuilder::add_exchanges(const RankAttention& attention, const Lat
   };
   for (const AttentionExchange& from : attention.exchanges) {
     ProgramExchange exchange;
+    exchange.rank = rank;
     exchange.stage = from.stage;
     exchange.queue = from.queue;
     exchange.round = from.round;

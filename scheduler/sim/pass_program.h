@@ -22,6 +22,7 @@ struct ProgramMessage {
 };
 
 struct ProgramExchange {
+  int rank = 0;
   Stage stage = Stage::kDispatch;
   bool is_cluster = false;  ///< of a queue of the cluster zone
   int queue = 0;

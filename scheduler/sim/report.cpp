@@ -21,9 +21,6 @@ SimulationReport simulation_report(const Plan& plan, const ModelShape& model, co
   other.records_timeline = other.records_messages = false;
   other.overlaps_linear = false;
   report.seconds_without_overlap = simulator.run(other).makespan_seconds;
-  other.overlaps_linear = options.overlaps_linear;
-  other.receives = ReceivePosting::kWithExchange;
-  report.seconds_with_late_receives = simulator.run(other).makespan_seconds;
 
   const double makespan = report.simulation.makespan_seconds;
   if (makespan > 0) {

@@ -13,8 +13,7 @@ struct SimulationReport {
   std::int64_t peak_memory_bytes = 0;  ///< of the fullest rank
   Simulation simulation;               ///< with linear work of ready tokens behind transfers
   /// The same with other engines.
-  double seconds_without_overlap = 0;     ///< linear work waits for all attention of its layer
-  double seconds_with_late_receives = 0;  ///< receives are posted with their exchange
+  double seconds_without_overlap = 0;  ///< linear work waits for all attention of its layer
   // Means over ranks, as parts of the makespan.
   double busy_fraction = 0;
   double exposed_fraction = 0;  ///< idle while a message has to come

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <deque>
 #include <numeric>
@@ -22,17 +24,25 @@ namespace ballast::scheduler {
 namespace {
 
 /// Messages and tasks up to which all layers are simulated: some seconds of one core.
-constexpr std::size_t kMostPartsOfAllLayers = 8'000'000;
+constexpr std::size_t kMostPartsOfAllLayers = 12'000'000;
 /// Beyond that, so many of equal layers.
-constexpr int kRepeats = 8;
+constexpr int kRepeats = 16;
+
+/// Arrivals between fetching something into the cache and using it.
+constexpr std::size_t kAhead = 12;
 
 /// What can run on a compute stream, first things first.
 enum class ItemClass : std::uint64_t { kOverdueWeights, kLateSegment, kClusterTask, kTask, kReadySegment, kWeights };
 
 /// Kinds of events; those of one time happen in this order.
-enum class EventKind : std::uint64_t { kDelivered, kArrives, kComputed };
+enum class EventKind : std::uint64_t {
+  kRelayed,    ///< a message is at its next proxy
+  kExchanged,  ///< the last message of an exchange is there
+  kComputed,
+};
 
-/// One thing of a layer of an instance: a message, a task, or a token group. Ordered by instance, layer, index.
+/// One thing of a layer of an instance: an exchange, a relayed message, a task, or a token group. Ordered by instance, layer,
+/// index.
 constexpr int kIndexBits = 33, kLayerBits = 14;
 struct Key {
   std::uint64_t kind = 0;
@@ -51,13 +61,65 @@ struct Key {
   }
 };
 
+/// The way of a message; its two ends, and proxies between them.
+using Way = std::array<int, 4>;
+Way way_of(const ProgramMessage& message) { return {message.src, message.src_proxy, message.dst_proxy, message.dst}; }
+/// Where a way leaves its next rank: 3 if that is the destination.
+int next_place(const Way& way, int at) {
+  int next = at + 1;
+  while (next < 3 && way[next] == way[at]) ++next;
+  while (next < 3 && way[next + 1] == way[next]) ++next;
+  return next;
+}
+
+/// A message on its way to the next rank.
+struct Traveller {
+  Network::Flight flight;
+  std::uint32_t message = 0;
+  int exchange = 0;          ///< of the destination
+  std::uint32_t to : 2 = 0;  ///< place on its way
+  std::uint32_t instance : 14 = 0;
+  std::uint32_t layer : kLayerBits = 0;
+};
+
+struct ExchangeState {
+  Ticks complete = 0;  ///< all messages that have come are there
+  int waits = 0;       ///< what has to be done before it starts
+  int missing = 0;     ///< messages that have not come, and its own start
+};
+
+/// Messages that wait for receivers, as a list for each of them.
+class WaitingMessages {
+ public:
+  explicit WaitingMessages(int num_ranks = 0) : last_(static_cast<std::size_t>(num_ranks), kNone) {}
+  void add(int receiver, std::uint32_t message) {
+    messages_.push_back({message, last_[receiver]});
+    last_[receiver] = static_cast<int>(messages_.size()) - 1;
+  }
+  /// Calls visit(message) for all of a receiver, in the order of their coming.
+  template <typename Visit>
+  void visit(int receiver, const Visit& visit) {
+    std::vector<std::uint32_t> found;
+    for (int at = last_[receiver]; at != kNone; at = messages_[at].before) found.push_back(messages_[at].message);
+    for (std::size_t i = found.size(); i > 0; --i) visit(found[i - 1]);
+  }
+
+ private:
+  static constexpr int kNone = -1;
+  struct Waiting {
+    std::uint32_t message = 0;
+    int before = kNone;
+  };
+  std::vector<Waiting> messages_;
+  std::vector<int> last_;  ///< by receiver
+};
+
 /// A layer's attention in one pass, as far as it has come.
 struct LayerState {
   const PassProgram* program = nullptr;
-  std::vector<int> exchange_waits;    ///< what has to be done before an exchange starts
-  std::vector<int> exchange_missing;  ///< messages that have not come, and its own start
-  std::vector<char> message_ends;     ///< ends that have come to its exchange
-  std::vector<char> message_at;       ///< hops done
+  std::vector<ExchangeState> exchanges;
+  std::vector<char> is_open;  ///< by rank: it has posted its receives
+  WaitingMessages waiting;
   std::vector<int> task_waits;
   std::vector<int> group_waits;  ///< by rank and group: what has to be done before the segment after this layer
   std::vector<int> next_task;    ///< by rank, if tasks run in order
@@ -104,6 +166,29 @@ struct RankState {
   Ticks end = 0;
 };
 
+/// By how much times go on growing: the median growth, as what comes late once is often made up for by the next ones; of two
+/// steps at a time if those differ less than half as much, as with layers that are slow and fast in turns.
+/// Input: two times or more.
+Ticks lasting_growth(const std::vector<Ticks>& times) {
+  const auto median = [](std::vector<Ticks>& values) {
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+  };
+  Ticks result = 0, least = 0;
+  for (std::size_t span = 1; span <= 2 && span < times.size(); ++span) {
+    std::vector<Ticks> growths;
+    for (std::size_t t = span; t < times.size(); ++t) growths.push_back((times[t] - times[t - span]) / static_cast<Ticks>(span));
+    const Ticks growth = median(growths);
+    for (Ticks& value : growths) value = std::abs(value - growth);
+    const Ticks distance = median(growths);
+    if (span > 1 && 2 * distance >= least) break;
+    result = growth;
+    least = distance;
+  }
+  return result;
+}
+
 class Engine {
  public:
   Engine(const StepProgram& step, const Topology& topology, const SimulationOptions& options)
@@ -114,9 +199,13 @@ class Engine {
         num_ranks_(topology.num_ranks()),
         num_groups_(options.overlaps_linear ? kNumTokenGroups : 1),
         num_lists_(options.overlaps_linear ? 2 : 1),
-        most_repeats_(options.most_repeats < 0 ? automatic_repeats(step) : options.most_repeats),
+        most_repeats_(options.most_repeats < 0    ? automatic_repeats(step)
+                      : options.most_repeats == 1 ? 2
+                                                  : options.most_repeats),
         ranks_(static_cast<std::size_t>(num_ranks_)),
-        events_(network_.num_links()) {
+        log_slot_(std::bit_width(static_cast<std::uint64_t>(std::max<Ticks>(1, network_.least_latency()))) - 1),
+        travellers_(log_slot_),
+        events_(log_slot_) {
     for (std::size_t m = 0; m < step.micro_batches.size(); ++m) {
       for (const Pass pass : {Pass::kForward, Pass::kBackward}) make_instance(static_cast<int>(m), pass);
     }
@@ -131,7 +220,13 @@ class Engine {
         pick(marked_[i]);
       }
       marked_.clear();
-      if (events_.empty()) break;
+      // What is sent in a slot arrives in a later one, as slots are no longer than any message is under way. So all that arrives
+      // in a slot can be served before anything else happens in it, link by link in order of time.
+      const std::int64_t slot = std::min(events_.next_slot(), travellers_.next_slot());
+      if (slot == Calendar<Traveller>::kNever) break;
+      if (travellers_.next_slot() == slot) arrive(slot);
+      if (events_.move_to(slot)) fetch_ahead();
+      if (events_.empty()) continue;
       now_ = events_.next_time();
       while (!events_.empty() && events_.next_time() == now_) handle(Key::unpacked(events_.pop().id));
     }
@@ -201,12 +296,12 @@ class Engine {
     state.program = &program;
     for (const ProgramExchange& exchange : program.exchanges) {
       const int num_groups = options_.overlaps_linear ? (exchange.needs & 1) + (exchange.needs >> 1) : exchange.needs != 0;
-      state.exchange_waits.push_back(exchange.num_waits + num_groups);
-      state.exchange_missing.push_back(static_cast<int>(exchange.last_receive - exchange.first_receive) + 1);
+      state.exchanges.push_back(
+          {0, exchange.num_waits + num_groups, static_cast<int>(exchange.last_receive - exchange.first_receive) + 1});
     }
     for (const ProgramTask& task : program.tasks) state.task_waits.push_back(task.num_waits);
-    state.message_ends.assign(program.messages.size(), 0);
-    state.message_at.assign(program.messages.size(), 0);
+    state.is_open.assign(num_ranks_, 0);
+    state.waiting = WaitingMessages(num_ranks_);
     if (options_.is_strict) state.next_task.assign(program.first_task.begin(), program.first_task.end() - 1);
     state.entry.assign(num_ranks_, -1);
     state.barrier_idle.assign(num_ranks_, 0);
@@ -353,9 +448,9 @@ class Engine {
     layer.entry[rank] = now_;
     layer.barrier_idle[rank] = ranks_[rank].barrier_idle;
     const PassProgram& program = *layer.program;
-    const bool posts_receives = is_first && options_.receives == ReceivePosting::kWithLayer;
-    for (int e = program.first_exchange[rank]; posts_receives && e < program.first_exchange[rank + 1]; ++e) {
-      come_to_receives(i, s, program.exchanges[e]);
+    if (is_first) {
+      layer.is_open[rank] = 1;
+      layer.waiting.visit(rank, [&](std::uint32_t m) { send(i, s, m, 0); });
     }
     for (int e = program.first_exchange[rank]; e < program.first_exchange[rank + 1]; ++e) {
       const ProgramExchange& exchange = program.exchanges[e];
@@ -376,7 +471,7 @@ class Engine {
 
   void free_exchange(int i, int l, int e, int rank) {
     LayerState& layer = instances_[i].layers[l];
-    if (--layer.exchange_waits[e] == 0) start_exchanges(i, rank, list_of(layer.program->exchanges[e]));
+    if (--layer.exchanges[e].waits == 0) start_exchanges(i, rank, list_of(layer.program->exchanges[e]));
   }
 
   /// Starts what may start, in the order of the list.
@@ -395,32 +490,34 @@ class Engine {
         continue;
       }
       const bool is_of_list = list_of(layer.program->exchanges[e]) == list;
-      if (is_of_list && layer.exchange_waits[e] > 0) return;
+      if (is_of_list && layer.exchanges[e].waits > 0) return;
       ++place.exchange;
       if (is_of_list) start_exchange(i, place.layer, e, rank);
     }
   }
 
-  void come_to_receives(int i, int l, const ProgramExchange& exchange) {
-    const PassProgram& program = *instances_[i].layers[l].program;
-    for (std::int64_t k = exchange.first_receive; k < exchange.last_receive; ++k) come_to_message(i, l, program.receives[k]);
-  }
-
   void start_exchange(int i, int l, int e, int rank) {
     LayerState& layer = instances_[i].layers[l];
     const ProgramExchange& exchange = layer.program->exchanges[e];
-    for (std::int64_t m = exchange.first_send; m < exchange.last_send; ++m) come_to_message(i, l, m);
-    if (options_.receives == ReceivePosting::kWithExchange) come_to_receives(i, l, exchange);
+    for (std::int64_t m = exchange.first_send; m < exchange.last_send; ++m) {
+      const int dst = layer.program->messages[m].dst;
+      layer.is_open[dst] ? send(i, l, m, 0) : layer.waiting.add(dst, static_cast<std::uint32_t>(m));
+    }
     for (int g = 0; options_.overlaps_linear && g < num_groups_; ++g) {
       if (exchange.frees_at_start >> g & 1) free_group(i, l, rank, g);
     }
-    finish_part(i, l, e, rank);
+    ExchangeState& state = layer.exchanges[e];
+    if (--state.missing == 0) state.complete > now_ ? finish_later(i, l, e) : finish_exchange(i, l, e, rank);
   }
 
-  /// A message, or the rank's own start, of an exchange.
-  void finish_part(int i, int l, int e, int rank) {
+  void finish_later(int i, int l, int e) {
+    events_.push({instances_[i].layers[l].exchanges[e].complete,
+                  Key{static_cast<std::uint64_t>(EventKind::kExchanged), i, l, e}.packed()});
+  }
+
+  /// It has started, and all its messages are there.
+  void finish_exchange(int i, int l, int e, int rank) {
     LayerState& layer = instances_[i].layers[l];
-    if (--layer.exchange_missing[e] > 0) return;
     const ProgramExchange& exchange = layer.program->exchanges[e];
     for (int t = exchange.first_task; t < exchange.last_task; ++t) {
       if (--layer.task_waits[t] == 0) make_task_ready(i, l, t, rank);
@@ -438,51 +535,80 @@ class Engine {
     finish_one(i, rank);
   }
 
-  void come_to_message(int i, int l, std::int64_t m) {
-    LayerState& layer = instances_[i].layers[l];
-    if (++layer.message_ends[m] == 2) send(i, l, m);
+  /// Sends a message on, from a place of its way to the next.
+  void send(int i, int l, std::int64_t m, int from) {
+    const ProgramMessage& message = instances_[i].layers[l].program->messages[m];
+    const Way way = way_of(message);
+    const int to = next_place(way, from);
+    const Network::Departure departure = network_.depart(way[from], way[to], message.bytes, now_);
+    Traveller traveller;
+    traveller.flight = departure.flight;
+    traveller.message = static_cast<std::uint32_t>(m);
+    traveller.exchange = message.dst_exchange;
+    traveller.to = static_cast<std::uint32_t>(to);
+    traveller.instance = static_cast<std::uint32_t>(i);
+    traveller.layer = static_cast<std::uint32_t>(l);
+    travellers_.push(traveller.flight.arrival, traveller);
+    if (options_.records_timeline) record_message(i, l, m, way[from], way[to], true, departure.begin, departure.end);
   }
 
-  /// The two ends of a message's next hop.
-  static std::pair<int, int> hop(const ProgramMessage& message, int at) {
-    const int way[] = {message.src, message.src_proxy, message.dst_proxy, message.dst};
-    int next = at + 1;
-    while (next < 3 && way[next] == way[at]) ++next;
-    return {way[at], way[next]};
-  }
-
-  void send(int i, int l, std::int64_t m) {
-    const LayerState& layer = instances_[i].layers[l];
-    const ProgramMessage& message = layer.program->messages[m];
-    const auto [src, dst] = hop(message, layer.message_at[m]);
-    const Network::Departure departure = network_.depart(src, dst, message.bytes, now_);
-    events_.push(departure.link, {departure.arrival, Key{static_cast<std::uint64_t>(EventKind::kArrives), i, l, m}.packed()});
-    if (options_.records_timeline) record_message(i, l, m, src, dst, true, departure.begin, departure.end);
-  }
-
-  void arrive(const Key& key) {
-    const LayerState& layer = instances_[key.instance].layers[key.layer];
-    const ProgramMessage& message = layer.program->messages[key.index];
-    const auto [src, dst] = hop(message, layer.message_at[key.index]);
-    const Network::Arrival arrival = network_.arrive(src, dst, message.bytes, now_);
-    events_.push(
-        arrival.link,
-        {arrival.end, Key{static_cast<std::uint64_t>(EventKind::kDelivered), key.instance, key.layer, key.index}.packed()});
-    if (options_.records_timeline) {
-      record_message(key.instance, key.layer, key.index, src, dst, false, arrival.begin, arrival.free);
+  /// Serves all messages that arrive in a slot.
+  void arrive(std::int64_t slot) {
+    travellers_.take(slot, arriving_);
+    arrivals_.clear();
+    for (std::size_t k = 0; k < arriving_.size(); ++k) arrivals_.emplace_back(arriving_[k].flight.arrival, k);
+    std::sort(arrivals_.begin(), arrivals_.end());
+    for (std::size_t n = 0; n < arrivals_.size(); ++n) {
+      if (n + kAhead < arrivals_.size()) {
+        const Traveller& later = arriving_[arrivals_[n + kAhead].second];
+        __builtin_prefetch(&instances_[later.instance].layers[later.layer].exchanges[later.exchange], 1);
+      }
+      const Traveller& traveller = arriving_[arrivals_[n].second];
+      const int i = static_cast<int>(traveller.instance), l = static_cast<int>(traveller.layer);
+      const Network::Arrival arrival = network_.arrive(traveller.flight);
+      if (options_.records_timeline) record_arrival(traveller, arrival);
+      LayerState& layer = instances_[i].layers[l];
+      if (traveller.to < 3) {
+        const std::int64_t index = 4 * static_cast<std::int64_t>(traveller.message) + traveller.to;
+        events_.push({arrival.end, Key{static_cast<std::uint64_t>(EventKind::kRelayed), i, l, index}.packed()});
+        continue;
+      }
+      ExchangeState& state = layer.exchanges[traveller.exchange];
+      state.complete = std::max(state.complete, arrival.end);
+      if (--state.missing == 0) finish_later(i, l, traveller.exchange);
     }
   }
 
-  void deliver(const Key& key) {
-    LayerState& layer = instances_[key.instance].layers[key.layer];
-    const ProgramMessage& message = layer.program->messages[key.index];
-    char& at = layer.message_at[key.index];
-    const int here = hop(message, at).second;
-    const int way[] = {message.src, message.src_proxy, message.dst_proxy, message.dst};
-    while (at < 3 && way[static_cast<int>(at)] != here) ++at;
-    while (at < 3 && way[at + 1] == here) ++at;
-    if (at < 3) return send(key.instance, key.layer, key.index);
-    finish_part(key.instance, key.layer, message.dst_exchange, message.dst);
+  /// Brings what the events of a slot touch into the cache: ranks take turns, so nothing is there by itself.
+  void fetch_ahead() const {
+    for (const Event& event : events_.events()) {
+      const Key key = Key::unpacked(event.id);
+      if (key.kind == static_cast<std::uint64_t>(EventKind::kComputed)) {
+        const char* state = reinterpret_cast<const char*>(&ranks_[key.index]);
+        __builtin_prefetch(state, 1);
+        __builtin_prefetch(state + 64, 1);
+      } else if (key.kind == static_cast<std::uint64_t>(EventKind::kExchanged)) {
+        const LayerState& layer = instances_[key.instance].layers[key.layer];
+        __builtin_prefetch(&layer.exchanges[key.index], 1);
+        __builtin_prefetch(&layer.program->exchanges[key.index]);
+      }
+    }
+    for (const Event& event : events_.events()) {
+      const Key key = Key::unpacked(event.id);
+      if (key.kind == static_cast<std::uint64_t>(EventKind::kComputed)) {
+        const RankState& state = ranks_[key.index];
+        const Key item = Key::unpacked(state.running);
+        __builtin_prefetch(state.ready.data(), 1);
+        if (is_segment(item) || is_weights(item)) continue;
+        __builtin_prefetch(&instances_[item.instance].layers[item.layer].program->tasks[item.index]);
+      } else if (key.kind == static_cast<std::uint64_t>(EventKind::kExchanged)) {
+        const LayerState& layer = instances_[key.instance].layers[key.layer];
+        const ProgramExchange& exchange = layer.program->exchanges[key.index];
+        __builtin_prefetch(&layer.task_waits[exchange.first_task], 1);
+        __builtin_prefetch(&layer.program->tasks[exchange.first_task]);
+        __builtin_prefetch(&ranks_[exchange.rank], 1);
+      }
+    }
   }
 
   // ---- compute streams
@@ -579,16 +705,28 @@ class Engine {
 
   void handle(const Key& key) {
     switch (static_cast<EventKind>(key.kind)) {
-      case EventKind::kDelivered:
-        return deliver(key);
-      case EventKind::kArrives:
-        return arrive(key);
+      case EventKind::kRelayed:
+        return send(key.instance, key.layer, key.index / 4, static_cast<int>(key.index % 4));
+      case EventKind::kExchanged: {
+        const PassProgram& program = *instances_[key.instance].layers[key.layer].program;
+        const int e = static_cast<int>(key.index);
+        return finish_exchange(key.instance, key.layer, e, program.exchanges[e].rank);
+      }
       case EventKind::kComputed:
         return computed(static_cast<int>(key.index));
     }
   }
 
   // ---- records
+
+  void record_arrival(const Traveller& traveller, const Network::Arrival& arrival) {
+    const int i = static_cast<int>(traveller.instance), l = static_cast<int>(traveller.layer),
+              to = static_cast<int>(traveller.to);
+    const Way way = way_of(instances_[i].layers[l].program->messages[traveller.message]);
+    int from = to - 1;
+    while (way[from] == way[to]) --from;
+    record_message(i, l, traveller.message, way[from], way[to], false, arrival.begin, arrival.free);
+  }
 
   void record_message(int i, int l, std::int64_t m, int src, int dst, bool is_sender, Ticks begin, Ticks end) {
     const Instance& instance = instances_[i];
@@ -685,26 +823,42 @@ class Engine {
     return simulation;
   }
 
-  /// Lets the layers that a run leaves out take as long as those that were simulated. A rank whose last two took equally long
-  /// goes on like that. Another one's later half counts, but not more than that of the rank that comes last: who is faster now
-  /// will have to wait for the others.
+  /// Lets every rank take as long for each of the layers that a run leaves out as for those in the later half, but not longer
+  /// than the rank that comes last took: who waits less now will have to wait for that one. And not shorter than it is busy: who
+  /// was early at first cannot stay ahead.
   void add_skipped(const Instance& instance, const LayerRun& run, std::vector<Ticks>& end, std::vector<Ticks>& barrier,
                    Simulation& simulation) const {
     const int last = run.first + (run.num_simulated - 1) * run.period;
-    const int times = std::max(1, (run.num_simulated - 1) / 2);
-    const LayerState& to = instance.layers[last];
-    const LayerState& from = instance.layers[last - times * run.period];
-    const Ticks latest =
-        *std::max_element(to.entry.begin(), to.entry.end()) - *std::max_element(from.entry.begin(), from.entry.end());
+    const int times = std::max(1, run.num_simulated / 2);
+    const auto position = [&](int time) { return last - (times - time) * run.period; };
+    std::vector<Ticks> entries(static_cast<std::size_t>(times) + 1);
+    for (int t = 0; t <= times; ++t) {
+      const std::vector<Ticks>& entry = instance.layers[position(t)].entry;
+      entries[t] = *std::max_element(entry.begin(), entry.end());
+    }
+    const Ticks latest = lasting_growth(entries);
+    std::vector<Ticks> busy(static_cast<std::size_t>(num_ranks_), 0);
+    for (int p = last - run.period + 1; p <= last; ++p) add_busy(instance, p, busy);
     for (int r = 0; r < num_ranks_; ++r) {
-      const auto growth = [&](int position) {
-        return instance.layers[position].entry[r] - instance.layers[position - run.period].entry[r];
-      };
-      const bool is_steady = run.num_simulated > 2 && growth(last) == growth(last - run.period);
-      end[r] +=
-          is_steady ? growth(last) * run.num_skipped : std::min(latest, to.entry[r] - from.entry[r]) * run.num_skipped / times;
-      barrier[r] += (to.barrier_idle[r] - from.barrier_idle[r]) * run.num_skipped / times;
-      simulation.is_exact = simulation.is_exact && is_steady;
+      for (int t = 0; t <= times; ++t) entries[t] = instance.layers[position(t)].entry[r];
+      const Ticks growth = std::max(busy[r], std::min(latest, lasting_growth(entries)));
+      end[r] += growth * run.num_skipped;
+      barrier[r] +=
+          (instance.layers[last].barrier_idle[r] - instance.layers[position(0)].barrier_idle[r]) * run.num_skipped / times;
+      for (int t = 0; t < times; ++t) simulation.is_exact = simulation.is_exact && entries[t + 1] - entries[t] == growth;
+    }
+  }
+
+  /// Adds the work of each rank in a layer and the segment before it.
+  void add_busy(const Instance& instance, int position, std::vector<Ticks>& busy) const {
+    const PassProgram& program = *instance.layers[position].program;
+    const Segment& segment = instance.segments[position];
+    for (int r = 0; r < num_ranks_; ++r) {
+      for (int t = program.first_task[r]; t < program.first_task[r + 1]; ++t) busy[r] += program.tasks[t].ticks;
+      for (int g = 0; g < num_groups_; ++g) {
+        for (const SegmentPiece& piece : segment.pieces) busy[r] += piece_ticks(instance, piece, r, g);
+      }
+      busy[r] += weight_ticks(instance, segment, r);
     }
   }
 
@@ -756,8 +910,12 @@ class Engine {
   std::vector<RankState> ranks_;
   std::vector<Instance> instances_;  ///< forward and backward of each micro-batch
   std::vector<ProgramCursor> cursors_;
+  int log_slot_;
+  Calendar<Traveller> travellers_;
   EventQueue events_;
-  std::vector<int> marked_;  ///< ranks that may have something to pick
+  std::vector<Traveller> arriving_;                      ///< in the slot at hand
+  std::vector<std::pair<Ticks, std::size_t>> arrivals_;  ///< the same by time
+  std::vector<int> marked_;                              ///< ranks that may have something to pick
   Ticks now_ = 0;
   std::vector<Span> spans_;
 };

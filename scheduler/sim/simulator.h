@@ -15,12 +15,6 @@ namespace ballast::scheduler {
 /// Layers whose gradients of weights may wait. When another one comes, the oldest is done before anything else.
 inline constexpr int kMostDeferredLayers = 2;
 
-/// When a rank is ready to receive.
-enum class ReceivePosting {
-  kWithExchange,  ///< when it starts the exchange, as it does what it sends
-  kWithLayer,     ///< every message of a layer when it comes to the layer's attention; it needs room for all blocks of its rings
-};
-
 struct SimulationOptions {
   /// Linear work of tokens that are ready runs while others wait for their attention. The tokens of a rank form two groups, those
   /// whose outputs come back from other ranks and the rest; each goes through the layers by itself, at most one layer ahead of
@@ -29,11 +23,10 @@ struct SimulationOptions {
   bool overlaps_linear = true;
   /// With that overlap, most tokens that go through a linear layer in one kernel. 0: all of a group.
   std::int64_t tokens_per_kernel = 1024;
-  ReceivePosting receives = ReceivePosting::kWithLayer;
   /// Tasks run in the order of the plan. False: the first one that is ready.
   bool is_strict = false;
-  /// Of equal layers in a row so many are simulated, and the rest grow like those. 0: all. -1: all of a step of up to eight
-  /// million messages and tasks, eight of a larger one.
+  /// Of equal layers in a row so many are simulated, two at least, and the rest grow like those. 0: all. -1: all of a step of up
+  /// to twelve million messages and tasks, 16 of a larger one.
   int most_repeats = -1;
   bool records_timeline = false;
   bool records_messages = false;

@@ -24,10 +24,10 @@ TEST(Network, AMessageAloneTakesFixedSecondsAndItsBytes) {
   const Network::Departure inside = network.depart(0, 1, 300, to_ticks(5));
   EXPECT_EQ(inside.begin, to_ticks(5));
   EXPECT_EQ(inside.end, to_ticks(8));
-  EXPECT_EQ(inside.arrival, to_ticks(6));
-  EXPECT_EQ(network.arrive(0, 1, 300, inside.arrival).end, to_ticks(9));
+  EXPECT_EQ(inside.flight.arrival, to_ticks(6));
+  EXPECT_EQ(network.arrive(inside.flight).end, to_ticks(9));
   const Network::Departure between = network.depart(0, 2, 300, to_ticks(5));
-  EXPECT_EQ(network.arrive(0, 2, 300, between.arrival).end, to_ticks(5 + 2 + 30));
+  EXPECT_EQ(network.arrive(between.flight).end, to_ticks(5 + 2 + 30));
 }
 
 TEST(Network, RanksTakeTurnsAtTheirCard) {
@@ -36,7 +36,7 @@ TEST(Network, RanksTakeTurnsAtTheirCard) {
   EXPECT_EQ(network.depart(0, 2, 100, 0).end, to_ticks(10));
   const Network::Departure second = network.depart(1, 3, 100, to_ticks(1));
   EXPECT_EQ(second.begin, to_ticks(10));
-  EXPECT_EQ(second.arrival, to_ticks(12));
+  EXPECT_EQ(second.flight.arrival, to_ticks(12));
   EXPECT_EQ(network.depart(2, 0, 100, to_ticks(1)).begin, to_ticks(1)) << "the other direction is another link";
   EXPECT_EQ(network.depart(0, 1, 100, to_ticks(1)).begin, to_ticks(1)) << "the card is not used inside a node";
 }
@@ -52,11 +52,13 @@ TEST(Network, TheReceiversLinkIsALinkToo) {
   const Network::Departure fast_one = network.depart(4, 0, 100, 0);
   const Network::Departure slow_one = network.depart(2, 1, 100, 0);
   EXPECT_EQ(fast_one.end, to_ticks(5));
-  EXPECT_EQ(network.arrive(4, 0, 100, fast_one.arrival).end, to_ticks(12));
-  EXPECT_EQ(network.arrive(2, 1, 100, slow_one.arrival).end, to_ticks(22));
+  EXPECT_EQ(network.arrive(fast_one.flight).end, to_ticks(12));
+  EXPECT_EQ(network.arrive(slow_one.flight).end, to_ticks(22));
   // A receiver of 20 is not kept by a sender of 10, but the last byte is.
-  EXPECT_EQ(network.arrive(2, 4, 100, to_ticks(30)).end, to_ticks(40));
-  EXPECT_EQ(network.arrive(0, 5, 100, to_ticks(30)).begin, to_ticks(35));
+  const Network::Departure to_fast = network.depart(2, 4, 100, to_ticks(30));
+  EXPECT_EQ(to_fast.flight.arrival, to_ticks(32));
+  EXPECT_EQ(network.arrive(to_fast.flight).end, to_ticks(42));
+  EXPECT_EQ(network.arrive(network.depart(0, 5, 100, to_ticks(30)).flight).begin, to_ticks(37));
 }
 
 }  // namespace

@@ -88,7 +88,6 @@ TEST(SimulationReport, PartsOfTheStepSumToOne) {
   SimulationOptions options;
   options.overlaps_linear = false;
   EXPECT_EQ(report.seconds_without_overlap, simulate(plan, request.model, request.topology, options).makespan_seconds);
-  EXPECT_LE(report.simulation.makespan_seconds, report.seconds_with_late_receives);
   EXPECT_GE(static_cast<double>(report.most_nic_bytes), report.mean_nic_bytes);
   EXPECT_GT(report.mean_nic_bytes, 0);
   // Weights, gradients and moments alone.
