@@ -3,6 +3,7 @@
 #include <deque>
 #include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "runtime/metrics/phase_clock.h"
@@ -17,6 +18,7 @@ class WeightGradients {
   /// Input: the clock outlives the kernels.
   explicit WeightGradients(metrics::PhaseClock& clock) : clock_(&clock) {}
 
+  void add(std::function<void()> run) { kernels_.push_back({clock_->current(), std::move(run)}); }
   /// dweight += dy^T x. Shapes: dy_TF, x_TD.
   void add_linear(const at::Tensor& dy_TF, const at::Tensor& x_TD, const Weight& weight_FD);
   /// The same for each expert. Input: `offsets` live until the kernel has run.
@@ -37,7 +39,6 @@ class WeightGradients {
     metrics::StepPhase phase;
     std::function<void()> run;
   };
-  void add(std::function<void()> run) { kernels_.push_back({clock_->current(), std::move(run)}); }
 
   metrics::PhaseClock* clock_;
   std::vector<Kernel> kernels_;
