@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <tuple>
 #include <utility>
@@ -46,7 +47,7 @@ void PassProgramBuilder::add_exchanges(const RankAttention& attention, const Lat
     exchange.round = from.round;
     const Parcel& any = from.sends.empty() ? from.receives.front() : from.sends.front();
     exchange.is_cluster = slices_[any.slice].zone == Zone::kCluster;
-    exchange.first_send = static_cast<std::int64_t>(program_.messages.size());
+    exchange.first_send = static_cast<std::int32_t>(program_.messages.size());
     double bytes = 0;
     for (std::size_t i = 0; i < from.sends.size(); ++i) {
       const Parcel& parcel = from.sends[i];
@@ -62,7 +63,7 @@ void PassProgramBuilder::add_exchanges(const RankAttention& attention, const Lat
       program_.messages.push_back(message);
       bytes = 0;
     }
-    exchange.last_send = static_cast<std::int64_t>(program_.messages.size());
+    exchange.last_send = static_cast<std::int32_t>(program_.messages.size());
     // Everybody begins with the rank after itself: no receiver is everybody's first.
     std::rotate(program_.messages.begin() + exchange.first_send,
                 std::find_if(program_.messages.begin() + exchange.first_send, program_.messages.end(),
@@ -196,23 +197,17 @@ PassProgram PassProgramBuilder::finish() {
                                          e, exchange.queue, exchange.round, num_expected_[e], num_sent[e]));
     }
   }
-  index_receives(program_);
+  count_receives(program_);
   return std::move(program_);
 }
 
-void index_receives(PassProgram& program) {
-  for (ProgramExchange& exchange : program.exchanges) exchange.last_receive = 0;
-  for (const ProgramMessage& message : program.messages) ++program.exchanges[message.dst_exchange].last_receive;
-  std::int64_t next = 0;
-  for (ProgramExchange& exchange : program.exchanges) {
-    exchange.first_receive = next;
-    next += exchange.last_receive;
-    exchange.last_receive = exchange.first_receive;
+void count_receives(PassProgram& program) {
+  if (program.messages.size() > std::numeric_limits<std::int32_t>::max()) {
+    throw std::invalid_argument(fmt::format("simulation: {} messages in a pass of a layer; at most {}, so plan for fewer ranks",
+                                            program.messages.size(), std::numeric_limits<std::int32_t>::max()));
   }
-  program.receives.resize(program.messages.size());
-  for (std::size_t m = 0; m < program.messages.size(); ++m) {
-    program.receives[program.exchanges[program.messages[m].dst_exchange].last_receive++] = static_cast<std::int64_t>(m);
-  }
+  for (ProgramExchange& exchange : program.exchanges) exchange.num_receives = 0;
+  for (const ProgramMessage& message : program.messages) ++program.exchanges[message.dst_exchange].num_receives;
 }
 
 }  // namespace ballast::scheduler

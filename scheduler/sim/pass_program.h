@@ -21,12 +21,13 @@ struct ProgramMessage {
   std::int64_t bytes = 0;
 };
 
-struct ProgramExchange {
+/// All that is needed at its start and end is together.
+struct alignas(64) ProgramExchange {
   int rank = 0;
-  Stage stage = Stage::kDispatch;
-  bool is_cluster = false;  ///< of a queue of the cluster zone
   int queue = 0;
   int round = 0;
+  Stage stage = Stage::kDispatch;
+  bool is_cluster = false;         ///< of a queue of the cluster zone
   TokenGroups needs = 0;           ///< kDispatch: groups whose projections it sends
   TokenGroups frees_at_start = 0;  ///< kReturn: groups that get something from their own rank
   TokenGroups frees_at_end = 0;    ///< kReturn: groups that get something from another rank
@@ -34,10 +35,9 @@ struct ProgramExchange {
   int first_task = 0;              ///< tasks that wait for its end: [first_task, last_task)
   int last_task = 0;
   std::array<int, 2> next{-1, -1};  ///< exchanges that wait for its end
-  std::int64_t first_send = 0;      ///< into messages
-  std::int64_t last_send = 0;
-  std::int64_t first_receive = 0;  ///< into receives
-  std::int64_t last_receive = 0;
+  std::int32_t first_send = 0;      ///< into messages
+  std::int32_t last_send = 0;
+  int num_receives = 0;
 };
 
 struct ProgramTask {
@@ -56,14 +56,13 @@ struct PassProgram {
   std::vector<int> first_exchange;       ///< by rank, and one more
   std::vector<ProgramTask> tasks;        ///< each rank's in list order
   std::vector<int> first_task;           ///< by rank, and one more
-  std::vector<ProgramMessage> messages;  ///< by sending exchange, then dst, the ranks after src first
-  std::vector<std::int64_t> receives;    ///< messages by receiving exchange
+  std::vector<ProgramMessage> messages;  ///< by sending exchange, then dst, the ranks after src first; fewer than 2^31
 
   int num_ranks() const { return static_cast<int>(first_task.size()) - 1; }
 };
 
-/// Fills `receives`, and the place of each exchange's in it, from the messages.
-void index_receives(PassProgram& program);
+/// Counts the messages that each exchange receives. Throws: std::invalid_argument for 2^31 messages or more.
+void count_receives(PassProgram& program);
 
 /// What times and bytes are made of.
 struct PassRates {

@@ -64,12 +64,12 @@ void route_messages(PassProgram& program, const Topology& topology) {
     ProgramExchange& exchange = program.exchanges[e];
     std::vector<Piece>& own = pieces[e];
     std::stable_sort(own.begin(), own.end(), [](const Piece& a, const Piece& b) { return a.slice < b.slice; });
-    exchange.first_send = static_cast<std::int64_t>(program.messages.size());
+    exchange.first_send = static_cast<std::int32_t>(program.messages.size());
     for (const Piece& piece : own) program.messages.push_back(piece.message);
-    exchange.last_send = static_cast<std::int64_t>(program.messages.size());
+    exchange.last_send = static_cast<std::int32_t>(program.messages.size());
     std::vector<Piece>().swap(own);
   }
-  index_receives(program);
+  count_receives(program);
 }
 
 }  // namespace ballast::scheduler

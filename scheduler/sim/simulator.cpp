@@ -6,7 +6,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <deque>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
@@ -83,9 +83,10 @@ struct Traveller {
 };
 
 struct ExchangeState {
-  Ticks complete = 0;  ///< all messages that have come are there
-  int waits = 0;       ///< what has to be done before it starts
-  int missing = 0;     ///< messages that have not come, and its own start
+  Ticks complete = 0;            ///< all messages that have come are there
+  int missing = 0;               ///< messages that have not come, and its own start
+  std::uint32_t waits : 31 = 0;  ///< what has to be done before it starts
+  std::uint32_t list : 1 = 0;    ///< of its rank's lists
 };
 
 /// Messages that wait for receivers, as a list for each of them.
@@ -121,11 +122,14 @@ struct LayerState {
   std::vector<char> is_open;  ///< by rank: it has posted its receives
   WaitingMessages waiting;
   std::vector<int> task_waits;
-  std::vector<int> group_waits;  ///< by rank and group: what has to be done before the segment after this layer
-  std::vector<int> next_task;    ///< by rank, if tasks run in order
-  // At the end of the segment before this layer, by rank.
-  std::vector<Ticks> entry;
-  std::vector<Ticks> barrier_idle;
+  std::vector<int> next_task;  ///< by rank, if tasks run in order
+  struct Rank {
+    // At the end of the segment before this layer.
+    Ticks entry = -1;
+    Ticks barrier_idle = 0;
+    std::array<int, kNumTokenGroups> group_waits{};  ///< what has to be done before the segment after this layer
+  };
+  std::vector<Rank> ranks;
 };
 
 /// Forward or backward of one micro-batch.
@@ -137,30 +141,39 @@ struct Instance {
   std::vector<Segment> segments;
   std::vector<LayerState> layers;
   std::vector<int> barrier_missing;  ///< by segment: groups of ranks that have not come
-  std::vector<int> instruction;      ///< by rank; -1 before its start
-  std::vector<std::int64_t> left;    ///< by rank: exchanges, tasks and groups that are not done
-  std::vector<int> kernel;           ///< by rank and group: of the segment it is in
   std::vector<int> weight_waits;     ///< by rank and segment: groups that are not through it, if its weights wait for them
+  /// The next exchange of a list.
   struct Place {
     int layer = 0;
     int exchange = 0;
+    int end = 0;  ///< exchanges of the rank in this layer end here
   };
-  std::vector<Place> next_exchange;  ///< by rank and list
+  struct alignas(64) Rank {
+    std::int64_t left = 0;                      ///< exchanges, tasks and groups that are not done
+    int instruction = -1;                       ///< -1 before its start
+    std::array<int, kNumTokenGroups> kernel{};  ///< by group: of the segment it is in
+    std::array<Place, 2> next_exchange;         ///< by list
+  };
+  std::vector<Rank> ranks;
 };
 
-/// Gradients of weights that a rank has put off: segments of one backward pass, the oldest first.
+/// Gradients of weights that a rank has put off: segments of one backward pass, one after the other.
 struct DeferredWeights {
   int instance = 0;
-  std::deque<int> segments;
-  int kernel = 0;  ///< of the oldest one
+  int kernel = 0;  ///< of the first one
+  std::int16_t first = 0;
+  std::int16_t count = 0;
 };
 
-struct RankState {
+struct alignas(64) RankState {
   std::vector<std::uint64_t> ready;  ///< heap of keys, lowest first; a key of weights may be out of date
+  std::uint64_t running = 0;         ///< in `num_kernels` kernels, from `since` until `until`
+  Ticks since = 0;
+  Ticks until = 0;
   DeferredWeights weights;
+  std::int16_t num_kernels = 1;
   bool is_running = false;
   bool is_marked = false;
-  std::uint64_t running = 0;
   Ticks idle_since = 0;
   Ticks barrier_idle = 0;
   Ticks end = 0;
@@ -270,24 +283,20 @@ class Engine {
                                               instance.runs.layers.size(), 1 << 14, (1 << kLayerBits) - 1));
     }
     instance.barrier_missing.assign(instance.segments.size(), num_ranks_ * num_groups_);
-    instance.instruction.assign(num_ranks_, -1);
-    instance.left.assign(num_ranks_, num_groups_);
-    instance.kernel.assign(static_cast<std::size_t>(num_ranks_) * num_groups_, 0);
-    instance.next_exchange.resize(static_cast<std::size_t>(num_ranks_) * num_lists_);
+    instance.ranks.resize(static_cast<std::size_t>(num_ranks_));
+    for (Instance::Rank& rank : instance.ranks) rank.left = num_groups_;
     if (pass == Pass::kBackward && options_.overlaps_linear) defer_weights(instance);
     for (const int layer : instance.runs.layers) make_layer(instance, instance.program->program(pass, layer));
-    for (int r = 0; r < num_ranks_; ++r) {
-      for (int list = 0; list < num_lists_; ++list) {
-        if (!instance.layers.empty())
-          instance.next_exchange[r * num_lists_ + list].exchange = instance.layers[0].program->first_exchange[r];
-      }
+    for (int r = 0; r < num_ranks_ && !instance.layers.empty(); ++r) {
+      const std::vector<int>& first = instance.layers[0].program->first_exchange;
+      instance.ranks[r].next_exchange.fill({0, first[r], first[r + 1]});
     }
   }
 
   void defer_weights(Instance& instance) {
     instance.weight_waits.assign(num_ranks_ * instance.segments.size(), num_groups_);
     for (const Segment& segment : instance.segments) {
-      for (int r = 0; r < num_ranks_; ++r) instance.left[r] += weight_ticks(instance, segment, r) > 0;
+      for (int r = 0; r < num_ranks_; ++r) instance.ranks[r].left += weight_ticks(instance, segment, r) > 0;
     }
   }
 
@@ -296,28 +305,27 @@ class Engine {
     state.program = &program;
     for (const ProgramExchange& exchange : program.exchanges) {
       const int num_groups = options_.overlaps_linear ? (exchange.needs & 1) + (exchange.needs >> 1) : exchange.needs != 0;
-      state.exchanges.push_back(
-          {0, exchange.num_waits + num_groups, static_cast<int>(exchange.last_receive - exchange.first_receive) + 1});
+      state.exchanges.push_back({0, exchange.num_receives + 1, static_cast<std::uint32_t>(exchange.num_waits + num_groups),
+                                 num_lists_ == 1 || exchange.is_cluster ? 0u : 1u});
     }
     for (const ProgramTask& task : program.tasks) state.task_waits.push_back(task.num_waits);
     state.is_open.assign(num_ranks_, 0);
     state.waiting = WaitingMessages(num_ranks_);
     if (options_.is_strict) state.next_task.assign(program.first_task.begin(), program.first_task.end() - 1);
-    state.entry.assign(num_ranks_, -1);
-    state.barrier_idle.assign(num_ranks_, 0);
-    state.group_waits.assign(static_cast<std::size_t>(num_ranks_) * num_groups_, num_groups_);
+    state.ranks.resize(static_cast<std::size_t>(num_ranks_));
+    for (LayerState::Rank& rank : state.ranks) rank.group_waits.fill(num_groups_);
     for (int r = 0; r < num_ranks_; ++r) {
       const int num_exchanges = program.first_exchange[r + 1] - program.first_exchange[r];
       const int num_tasks = program.first_task[r + 1] - program.first_task[r];
-      instance.left[r] += num_exchanges + num_tasks;
+      instance.ranks[r].left += num_exchanges + num_tasks;
       if (!options_.overlaps_linear) {
-        state.group_waits[r] += num_exchanges + num_tasks;
+        state.ranks[r].group_waits[0] += num_exchanges + num_tasks;
         continue;
       }
       for (int e = program.first_exchange[r]; e < program.first_exchange[r + 1]; ++e) {
         const ProgramExchange& exchange = program.exchanges[e];
         for (int g = 0; g < num_groups_; ++g) {
-          state.group_waits[r * num_groups_ + g] += (exchange.frees_at_start >> g & 1) + (exchange.frees_at_end >> g & 1);
+          state.ranks[r].group_waits[g] += (exchange.frees_at_start >> g & 1) + (exchange.frees_at_end >> g & 1);
         }
       }
     }
@@ -339,16 +347,16 @@ class Engine {
   }
 
   void start_instance(int i, int rank, int instruction) {
-    instances_[i].instruction[rank] = instruction;
+    instances_[i].ranks[rank].instruction = instruction;
     for (int g = 0; g < num_groups_; ++g) advance_segment(i, 0, rank, g);
     for (int list = 0; list < num_lists_; ++list) start_exchanges(i, rank, list);
   }
 
   void finish_one(int i, int rank) {
-    Instance& instance = instances_[i];
-    if (--instance.left[rank] > 0) return;
+    Instance::Rank& own = instances_[i].ranks[rank];
+    if (--own.left > 0) return;
     ranks_[rank].end = now_;
-    cursors_[rank].finish(instance.instruction[rank]);
+    cursors_[rank].finish(own.instruction);
     advance_program(rank);
   }
 
@@ -367,20 +375,27 @@ class Engine {
   Ticks piece_ticks(const Instance& instance, const SegmentPiece& piece, int rank, int group) const {
     return to_ticks(tokens(instance, rank, group) * piece.token_seconds);
   }
-  Ticks kernel_ticks(const Instance& instance, const Segment& segment, int kernel, int rank, int group) const {
+  /// From the start of a segment to that of one of a group's kernels, if nothing is between them.
+  Ticks kernel_begin(const Instance& instance, const Segment& segment, int kernel, int rank, int group) const {
     const int count = num_kernels(instance, rank, group);
-    return part(piece_ticks(instance, segment.pieces[kernel / count], rank, group), kernel % count, count);
+    Ticks result = 0;
+    for (int p = 0; p < kernel / count; ++p) result += piece_ticks(instance, segment.pieces[p], rank, group);
+    if (kernel % count == 0) return result;
+    return result + piece_ticks(instance, segment.pieces[kernel / count], rank, group) * (kernel % count) / count;
   }
-  /// One of `count` equal parts, but for rounding.
-  static Ticks part(Ticks ticks, int index, int count) { return ticks * (index + 1) / count - ticks * index / count; }
+  /// The kernel where what is started with `kernel` has to stop: at the barrier, or at the end of the segment.
+  int last_kernel(const Instance& instance, const Segment& segment, int kernel, int rank, int group) const {
+    const int count = num_kernels(instance, rank, group), barrier = segment.barrier * count;
+    return kernel < barrier ? barrier : static_cast<int>(segment.pieces.size()) * count;
+  }
 
   /// Goes on with a segment: to its next kernel, to the barrier, or to its end.
   void advance_segment(int i, int s, int rank, int group) {
     Instance& instance = instances_[i];
     const Segment& segment = instance.segments[s];
-    int& kernel = instance.kernel[rank * num_groups_ + group];
-    const int count = num_kernels(instance, rank, group);
-    for (; kernel < static_cast<int>(segment.pieces.size()) * count; ++kernel) {
+    int& kernel = instance.ranks[rank].kernel[group];
+    const int count = num_kernels(instance, rank, group), end = static_cast<int>(segment.pieces.size()) * count;
+    for (; kernel < end; ++kernel) {
       if (kernel == segment.barrier * count && instance.barrier_missing[s] > 0) {
         if (--instance.barrier_missing[s] > 0) return;
         for (int r = 0; r < num_ranks_; ++r) {
@@ -388,7 +403,7 @@ class Engine {
         }
         return;
       }
-      if (kernel_ticks(instance, segment, kernel, rank, group) > 0) {
+      if (piece_ticks(instance, segment.pieces[kernel / count], rank, group) > 0) {
         make_ready(rank,
                    {static_cast<std::uint64_t>(group == 0 ? ItemClass::kLateSegment : ItemClass::kReadySegment), i, s, group});
         return;
@@ -414,29 +429,36 @@ class Engine {
 
   void defer_weights(int i, int s, int rank) {
     if (weight_ticks(instances_[i], instances_[i].segments[s], rank) == 0) return;
-    ranks_[rank].weights.instance = i;
-    std::deque<int>& waiting = ranks_[rank].weights.segments;
-    waiting.push_back(s);
-    if (waiting.size() == 1 || waiting.size() == kMostDeferredLayers + 1) make_weights_ready(i, rank);
+    DeferredWeights& weights = ranks_[rank].weights;
+    if (weights.count == 0) {
+      weights.instance = i;
+      weights.first = static_cast<std::int16_t>(s);
+    } else if (weights.first + weights.count != s) {
+      throw std::logic_error(fmt::format("simulation: rank {} puts off segment {} after {}", rank, s, weights.first));
+    }
+    ++weights.count;
+    if (weights.count == 1 || weights.count == kMostDeferredLayers + 1) make_weights_ready(i, rank);
   }
 
   /// Offers the next kernel of the oldest weights, before all else if too many wait.
   void make_weights_ready(int i, int rank) {
     const DeferredWeights& weights = ranks_[rank].weights;
-    const bool is_overdue = weights.segments.size() > kMostDeferredLayers;
-    make_ready(rank, {static_cast<std::uint64_t>(is_overdue ? ItemClass::kOverdueWeights : ItemClass::kWeights), i,
-                      weights.segments.front(), weights.kernel});
+    const bool is_overdue = weights.count > kMostDeferredLayers;
+    make_ready(rank, {static_cast<std::uint64_t>(is_overdue ? ItemClass::kOverdueWeights : ItemClass::kWeights), i, weights.first,
+                      weights.kernel});
   }
 
-  void finish_weight_kernel(const Key& item, int rank) {
+  void finish_weight_kernels(const Key& item, int rank, int count) {
     DeferredWeights& weights = ranks_[rank].weights;
     const Instance& instance = instances_[item.instance];
-    const bool is_last = ++weights.kernel == num_weight_kernels(instance, instance.segments[item.layer], rank);
+    weights.kernel += count;
+    const bool is_last = weights.kernel == num_weight_kernels(instance, instance.segments[item.layer], rank);
     if (is_last) {
-      weights.segments.pop_front();
+      ++weights.first;
+      --weights.count;
       weights.kernel = 0;
     }
-    if (!weights.segments.empty()) make_weights_ready(item.instance, rank);
+    if (weights.count > 0) make_weights_ready(item.instance, rank);
     if (is_last) finish_one(item.instance, rank);
   }
 
@@ -444,9 +466,10 @@ class Engine {
     Instance& instance = instances_[i];
     if (s == static_cast<int>(instance.layers.size())) return finish_one(i, rank);
     LayerState& layer = instance.layers[s];
-    const bool is_first = layer.entry[rank] < 0;
-    layer.entry[rank] = now_;
-    layer.barrier_idle[rank] = ranks_[rank].barrier_idle;
+    LayerState::Rank& own = layer.ranks[rank];
+    const bool is_first = own.entry < 0;
+    own.entry = now_;
+    own.barrier_idle = ranks_[rank].barrier_idle;
     const PassProgram& program = *layer.program;
     if (is_first) {
       layer.is_open[rank] = 1;
@@ -462,36 +485,34 @@ class Engine {
   }
 
   void free_group(int i, int l, int rank, int group) {
-    if (--instances_[i].layers[l].group_waits[rank * num_groups_ + group] == 0) advance_segment(i, l + 1, rank, group);
+    if (--instances_[i].layers[l].ranks[rank].group_waits[group] == 0) advance_segment(i, l + 1, rank, group);
   }
 
   // ---- exchanges and messages
 
-  int list_of(const ProgramExchange& exchange) const { return num_lists_ == 1 || exchange.is_cluster ? 0 : 1; }
-
   void free_exchange(int i, int l, int e, int rank) {
-    LayerState& layer = instances_[i].layers[l];
-    if (--layer.exchanges[e].waits == 0) start_exchanges(i, rank, list_of(layer.program->exchanges[e]));
+    ExchangeState& state = instances_[i].layers[l].exchanges[e];
+    if (--state.waits == 0) start_exchanges(i, rank, static_cast<int>(state.list));
   }
 
   /// Starts what may start, in the order of the list.
   void start_exchanges(int i, int rank, int list) {
     Instance& instance = instances_[i];
-    if (instance.instruction[rank] < 0) return;
-    Instance::Place& place = instance.next_exchange[rank * num_lists_ + list];
+    Instance::Rank& own = instance.ranks[rank];
+    if (own.instruction < 0) return;
+    Instance::Place& place = own.next_exchange[list];
     while (place.layer < static_cast<int>(instance.layers.size())) {
-      const LayerState& layer = instance.layers[place.layer];
-      const int e = place.exchange;
-      if (e == layer.program->first_exchange[rank + 1]) {
-        ++place.layer;
-        if (place.layer < static_cast<int>(instance.layers.size())) {
-          place.exchange = instance.layers[place.layer].program->first_exchange[rank];
-        }
+      if (place.exchange == place.end) {
+        if (++place.layer == static_cast<int>(instance.layers.size())) return;
+        const std::vector<int>& first = instance.layers[place.layer].program->first_exchange;
+        place.exchange = first[rank];
+        place.end = first[rank + 1];
         continue;
       }
-      const bool is_of_list = list_of(layer.program->exchanges[e]) == list;
-      if (is_of_list && layer.exchanges[e].waits > 0) return;
-      ++place.exchange;
+      const ExchangeState& state = instance.layers[place.layer].exchanges[place.exchange];
+      const bool is_of_list = static_cast<int>(state.list) == list;
+      if (is_of_list && state.waits > 0) return;
+      const int e = place.exchange++;
       if (is_of_list) start_exchange(i, place.layer, e, rank);
     }
   }
@@ -584,9 +605,8 @@ class Engine {
     for (const Event& event : events_.events()) {
       const Key key = Key::unpacked(event.id);
       if (key.kind == static_cast<std::uint64_t>(EventKind::kComputed)) {
-        const char* state = reinterpret_cast<const char*>(&ranks_[key.index]);
-        __builtin_prefetch(state, 1);
-        __builtin_prefetch(state + 64, 1);
+        __builtin_prefetch(&ranks_[key.index], 1);
+        __builtin_prefetch(&ranks_[key.index].idle_since, 1);
       } else if (key.kind == static_cast<std::uint64_t>(EventKind::kExchanged)) {
         const LayerState& layer = instances_[key.instance].layers[key.layer];
         __builtin_prefetch(&layer.exchanges[key.index], 1);
@@ -599,6 +619,7 @@ class Engine {
         const RankState& state = ranks_[key.index];
         const Key item = Key::unpacked(state.running);
         __builtin_prefetch(state.ready.data(), 1);
+        __builtin_prefetch(&instances_[item.instance].ranks[key.index], 1);
         if (is_segment(item) || is_weights(item)) continue;
         __builtin_prefetch(&instances_[item.instance].layers[item.layer].program->tasks[item.index]);
       } else if (key.kind == static_cast<std::uint64_t>(EventKind::kExchanged)) {
@@ -607,6 +628,7 @@ class Engine {
         __builtin_prefetch(&layer.task_waits[exchange.first_task], 1);
         __builtin_prefetch(&layer.program->tasks[exchange.first_task]);
         __builtin_prefetch(&ranks_[exchange.rank], 1);
+        __builtin_prefetch(&instances_[key.instance].ranks[exchange.rank], 1);
       }
     }
   }
@@ -622,12 +644,44 @@ class Engine {
 
   void make_ready(int rank, const Key& item) {
     RankState& state = ranks_[rank];
-    state.ready.push_back(item.packed());
+    const std::uint64_t key = item.packed();
+    state.ready.push_back(key);
     std::push_heap(state.ready.begin(), state.ready.end(), std::greater<>());
-    if (!state.is_running && !state.is_marked) {
+    if (state.is_running) {
+      if (state.num_kernels > 1 && key < state.running) interrupt(rank);
+    } else if (!state.is_marked) {
       state.is_marked = true;
       marked_.push_back(rank);
     }
+  }
+
+  /// Lets a rank stop after the kernel that it is in.
+  void interrupt(int rank) {
+    RankState& state = ranks_[rank];
+    const Key item = Key::unpacked(state.running);
+    int count = 1;
+    while (count < state.num_kernels && state.since + kernels_ticks(item, rank, count) < now_) ++count;
+    if (count == state.num_kernels) return;
+    state.num_kernels = static_cast<std::int16_t>(count);
+    state.until = state.since + kernels_ticks(item, rank, count);
+    push_computed(rank);
+  }
+
+  void push_computed(int rank) {
+    events_.push({ranks_[rank].until, Key{static_cast<std::uint64_t>(EventKind::kComputed), 0, 0, rank}.packed()});
+  }
+
+  /// Of the next `count` kernels of a segment or of weights.
+  Ticks kernels_ticks(const Key& item, int rank, int count) const {
+    const Instance& instance = instances_[item.instance];
+    const Segment& segment = instance.segments[item.layer];
+    if (is_weights(item)) {
+      const Ticks ticks = weight_ticks(instance, segment, rank);
+      const int all = num_weight_kernels(instance, segment, rank), first = ranks_[rank].weights.kernel;
+      return ticks * (first + count) / all - ticks * first / all;
+    }
+    const int group = static_cast<int>(item.index), first = instance.ranks[rank].kernel[group];
+    return kernel_begin(instance, segment, first + count, rank, group) - kernel_begin(instance, segment, first, rank, group);
   }
 
   void pick(int rank) {
@@ -642,26 +696,29 @@ class Engine {
       item = Key::unpacked(state.running);
     } while (is_weights(item) && !is_next(state.weights, item));
     state.is_running = true;
+    state.since = now_;
     const Instance& instance = instances_[item.instance];
-    Ticks ticks = 0;
+    // All kernels that follow each other, until something comes that goes before them.
+    int count = 1;
     if (is_weights(item)) {
-      const Segment& segment = instance.segments[item.layer];
-      ticks = part(weight_ticks(instance, segment, rank), state.weights.kernel, num_weight_kernels(instance, segment, rank));
+      count = num_weight_kernels(instance, instance.segments[item.layer], rank) - state.weights.kernel;
     } else if (is_segment(item)) {
       const Segment& segment = instance.segments[item.layer];
-      const int group = static_cast<int>(item.index);
-      const int kernel = instance.kernel[rank * num_groups_ + group];
-      ticks = kernel_ticks(instance, segment, kernel, rank, group);
+      const int group = static_cast<int>(item.index), kernel = instance.ranks[rank].kernel[group];
+      count = last_kernel(instance, segment, kernel, rank, group) - kernel;
       if (kernel == segment.barrier * num_kernels(instance, rank, group)) state.barrier_idle += now_ - state.idle_since;
-    } else {
-      ticks = instance.layers[item.layer].program->tasks[item.index].ticks;
     }
-    events_.push({now_ + ticks, Key{static_cast<std::uint64_t>(EventKind::kComputed), 0, 0, rank}.packed()});
-    if (options_.records_timeline) record_compute(rank, item, ticks);
+    count = std::min<int>(count, std::numeric_limits<std::int16_t>::max());
+    state.num_kernels = static_cast<std::int16_t>(count);
+    const bool is_task = !is_weights(item) && !is_segment(item);
+    state.until =
+        now_ + (is_task ? instance.layers[item.layer].program->tasks[item.index].ticks : kernels_ticks(item, rank, count));
+    push_computed(rank);
   }
 
   void computed(int rank) {
     RankState& state = ranks_[rank];
+    if (!state.is_running || state.until != now_) return;  // it was interrupted
     state.is_running = false;
     state.idle_since = now_;
     if (!state.is_marked) {
@@ -669,11 +726,13 @@ class Engine {
       marked_.push_back(rank);
     }
     const Key item = Key::unpacked(state.running);
+    if (options_.records_timeline) record_compute(rank, item);
     Instance& instance = instances_[item.instance];
-    if (is_weights(item)) return finish_weight_kernel(item, rank);
+    if (is_weights(item)) return finish_weight_kernels(item, rank, state.num_kernels);
     if (is_segment(item)) {
-      ++instance.kernel[rank * num_groups_ + static_cast<int>(item.index)];
-      return advance_segment(item.instance, item.layer, rank, static_cast<int>(item.index));
+      const int group = static_cast<int>(item.index);
+      instance.ranks[rank].kernel[group] += state.num_kernels;
+      return advance_segment(item.instance, item.layer, rank, group);
     }
     LayerState& layer = instance.layers[item.layer];
     const int t = static_cast<int>(item.index);
@@ -695,8 +754,7 @@ class Engine {
     return kind == ItemClass::kOverdueWeights || kind == ItemClass::kWeights;
   }
   static bool is_next(const DeferredWeights& weights, const Key& item) {
-    return weights.instance == item.instance && !weights.segments.empty() && weights.segments.front() == item.layer &&
-           weights.kernel == item.index;
+    return weights.instance == item.instance && weights.count > 0 && weights.first == item.layer && weights.kernel == item.index;
   }
   static bool is_segment(const Key& item) {
     const auto kind = static_cast<ItemClass>(item.kind);
@@ -751,21 +809,21 @@ class Engine {
     spans_.push_back(span);
   }
 
-  void record_compute(int rank, const Key& item, Ticks ticks) {
+  /// What a rank has just done.
+  void record_compute(int rank, const Key& item) {
+    const RankState& state = ranks_[rank];
     const Instance& instance = instances_[item.instance];
     Span span;
     span.pass = instance.pass;
     span.owner = span.rank = rank;
     span.micro_batch = instance.micro_batch;
+    span.begin_seconds = to_seconds(state.since);
+    span.end_seconds = to_seconds(state.until);
     if (is_weights(item)) {
       span.work = Work::kWeightGradients;
       span.layer = instance.segments[item.layer].layer;
     } else if (is_segment(item)) {
-      const Segment& segment = instance.segments[item.layer];
-      const int group = static_cast<int>(item.index);
-      const int kernel = instance.kernel[rank * num_groups_ + group];
-      span.work = segment.pieces[kernel / num_kernels(instance, rank, group)].work;
-      span.layer = segment.layer;
+      return record_segment(rank, item, span);
     } else {
       const ProgramTask& task = instance.layers[item.layer].program->tasks[item.index];
       span.layer = instance.runs.layers[item.layer];
@@ -773,9 +831,24 @@ class Engine {
       span.round = task.round;
       span.sequence = task.sequence;
     }
-    span.begin_seconds = to_seconds(now_);
-    span.end_seconds = to_seconds(now_ + ticks);
     spans_.push_back(span);
+  }
+
+  /// A span for each piece of a segment.
+  void record_segment(int rank, const Key& item, Span span) {
+    const RankState& state = ranks_[rank];
+    const Instance& instance = instances_[item.instance];
+    const Segment& segment = instance.segments[item.layer];
+    const int group = static_cast<int>(item.index), count = num_kernels(instance, rank, group);
+    const int first = instance.ranks[rank].kernel[group], last = first + state.num_kernels;
+    span.layer = segment.layer;
+    for (int begin = first, end = first; begin < last; begin = end) {
+      end = std::min(last, (begin / count + 1) * count);
+      span.work = segment.pieces[begin / count].work;
+      span.begin_seconds = to_seconds(state.since + kernels_ticks(item, rank, begin - first));
+      span.end_seconds = to_seconds(state.since + kernels_ticks(item, rank, end - first));
+      if (span.end_seconds > span.begin_seconds) spans_.push_back(span);
+    }
   }
 
   // ---- result
@@ -833,18 +906,17 @@ class Engine {
     const auto position = [&](int time) { return last - (times - time) * run.period; };
     std::vector<Ticks> entries(static_cast<std::size_t>(times) + 1);
     for (int t = 0; t <= times; ++t) {
-      const std::vector<Ticks>& entry = instance.layers[position(t)].entry;
-      entries[t] = *std::max_element(entry.begin(), entry.end());
+      for (const LayerState::Rank& rank : instance.layers[position(t)].ranks) entries[t] = std::max(entries[t], rank.entry);
     }
     const Ticks latest = lasting_growth(entries);
     std::vector<Ticks> busy(static_cast<std::size_t>(num_ranks_), 0);
     for (int p = last - run.period + 1; p <= last; ++p) add_busy(instance, p, busy);
     for (int r = 0; r < num_ranks_; ++r) {
-      for (int t = 0; t <= times; ++t) entries[t] = instance.layers[position(t)].entry[r];
+      for (int t = 0; t <= times; ++t) entries[t] = instance.layers[position(t)].ranks[r].entry;
       const Ticks growth = std::max(busy[r], std::min(latest, lasting_growth(entries)));
       end[r] += growth * run.num_skipped;
-      barrier[r] +=
-          (instance.layers[last].barrier_idle[r] - instance.layers[position(0)].barrier_idle[r]) * run.num_skipped / times;
+      barrier[r] += (instance.layers[last].ranks[r].barrier_idle - instance.layers[position(0)].ranks[r].barrier_idle) *
+                    run.num_skipped / times;
       for (int t = 0; t < times; ++t) simulation.is_exact = simulation.is_exact && entries[t + 1] - entries[t] == growth;
     }
   }

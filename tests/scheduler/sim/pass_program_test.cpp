@@ -48,7 +48,7 @@ TEST(PassProgram, MessagesBeginWithTheNextRankAndFindTheirExchange) {
   EXPECT_EQ(program.messages[2].bytes, (3 + 2) * 10);
   EXPECT_EQ(program.messages[2].dst_exchange, 2);
   EXPECT_EQ(program.messages[3].dst, 0);
-  EXPECT_THAT(program.receives, ElementsAre(3, 4, 0, 5, 1, 2));
+  for (const ProgramExchange& exchange : program.exchanges) EXPECT_EQ(exchange.num_receives, 2);
   EXPECT_EQ(program.exchanges[1].needs, bit(TokenGroup::kReady));
 }
 
