@@ -55,7 +55,7 @@ Json row_of(const scheduler::PlanRequest& request, const scheduler::Plan& plan, 
               {"exposed_fraction", report.exposed_fraction},
               {"barrier_fraction", report.barrier_fraction},
               {"done_fraction", report.done_fraction},
-              {"peak_memory_bytes", report.peak_memory_bytes},
+              {"peak_memory_bytes", report.most_memory_bytes},
               {"messages", simulation.num_messages},
               {"message_bytes", simulation.message_bytes},
               {"nic_bytes_most", report.most_nic_bytes},
@@ -63,12 +63,15 @@ Json row_of(const scheduler::PlanRequest& request, const scheduler::Plan& plan, 
               {"simulated_layers", simulation.num_simulated_layers},
               {"is_exact", simulation.is_exact}};
   Json ranks = Json::array();
-  for (const scheduler::RankTime& rank : simulation.ranks) {
+  for (std::size_t r = 0; r < simulation.ranks.size(); ++r) {
+    const scheduler::RankTime& rank = simulation.ranks[r];
     ranks.push_back({{"attention_seconds", rank.attention_seconds},
                      {"linear_seconds", rank.linear_seconds},
                      {"exposed_seconds", rank.exposed_seconds},
                      {"barrier_seconds", rank.barrier_seconds},
-                     {"end_seconds", rank.end_seconds}});
+                     {"end_seconds", rank.end_seconds},
+                     {"peak_memory_bytes", report.peak_memory_bytes[r]},
+                     {"receive_buffer_bytes", rank.most_buffer_bytes}});
   }
   row["rank_times"] = std::move(ranks);
   Json cards = Json::array();
@@ -95,7 +98,7 @@ std::string table_row(const scheduler::Plan& plan, const scheduler::SimulationRe
                      plan.policy, report.simulation.makespan_seconds, report.simulation.makespan_seconds / bound,
                      report.seconds_without_overlap / bound, report.imbalance, 100 * report.busy_fraction,
                      100 * report.exposed_fraction, 100 * report.barrier_fraction,
-                     static_cast<double>(report.most_nic_bytes) / 1e9, static_cast<double>(report.peak_memory_bytes) / 1e9,
+                     static_cast<double>(report.most_nic_bytes) / 1e9, static_cast<double>(report.most_memory_bytes) / 1e9,
                      report.simulation.is_exact ? "" : "  ~");
 }
 

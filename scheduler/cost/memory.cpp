@@ -1,5 +1,7 @@
 #include "scheduler/cost/memory.h"
 
+#include <algorithm>
+
 #include "scheduler/cost/flops.h"
 
 namespace ballast::scheduler {
@@ -17,6 +19,16 @@ std::int64_t activation_bytes_per_token(const ModelShape& model) {
   const std::int64_t num_moe = model.num_moe_layers();
   const std::int64_t elements = model.num_layers * attention + (model.num_layers - num_moe) * dense + num_moe * moe + 2 * width;
   return elements * model.element_bytes + model.num_layers * statistics;
+}
+
+std::int64_t output_gradient_bytes_per_token(const ModelShape& model) {
+  const std::int64_t attention = model.query_width() + 2 * model.key_width() + model.hidden_size;
+  const std::int64_t dense = 2 * model.intermediate_size + model.hidden_size;  // gate and up, down
+  const std::int64_t rows = model.experts_per_token + model.num_shared_experts;
+  const std::int64_t moe = rows * (2 * model.expert_intermediate_size + model.hidden_size) + model.num_experts;
+  const std::int64_t num_moe = model.num_moe_layers();
+  const std::int64_t feed_forward = std::max(num_moe > 0 ? moe : 0, num_moe < model.num_layers ? dense : 0);
+  return (attention + feed_forward) * model.element_bytes;
 }
 
 MemoryBytes memory_bytes(const ModelShape& model, const Sharding& sharding, std::int64_t num_tokens) {

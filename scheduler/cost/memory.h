@@ -25,6 +25,10 @@ struct MemoryBytes {
 /// Activation bytes that one token keeps over all layers: what explicit backward reads (see runtime/model), routed rows included.
 std::int64_t activation_bytes_per_token(const ModelShape& model);
 
+/// Bytes that one token's gradients of all outputs of linear work take in one layer, the widest one: with the inputs they make
+/// the gradients of the weights.
+std::int64_t output_gradient_bytes_per_token(const ModelShape& model);
+
 /// Memory of a rank that holds `num_tokens` tokens of a micro-batch.
 MemoryBytes memory_bytes(const ModelShape& model, const Sharding& sharding, std::int64_t num_tokens);
 

@@ -11,12 +11,16 @@ SimulationReport simulation_report(const Plan& plan, const ModelShape& model, co
   report.bounds = step_bounds(plan.lengths, model, topology, token_cap);
   const PlanLoad load = plan_load(plan, model, topology);
   report.imbalance = load.imbalance;
-  std::int64_t most_tokens = 0;
-  for (const RankLoad& rank : load.ranks) most_tokens = std::max(most_tokens, rank.most_tokens);
-  report.peak_memory_bytes = memory_bytes(model, {topology.num_ranks(), 1}, most_tokens).total();
 
   const Simulator simulator(plan, model, topology);
   report.simulation = simulator.run(options);
+  for (std::size_t r = 0; r < load.ranks.size(); ++r) {
+    const std::int64_t tokens = load.ranks[r].most_tokens;
+    const RankTime& rank = report.simulation.ranks[r];
+    report.peak_memory_bytes.push_back(memory_bytes(model, {topology.num_ranks(), 1}, tokens).total() + rank.most_buffer_bytes +
+                                       rank.most_deferred_layers * tokens * output_gradient_bytes_per_token(model));
+    report.most_memory_bytes = std::max(report.most_memory_bytes, report.peak_memory_bytes.back());
+  }
   SimulationOptions other = options;
   other.records_timeline = other.records_messages = false;
   other.overlaps_linear = false;

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
@@ -25,8 +26,9 @@ namespace {
 
 /// Messages and tasks up to which all layers are simulated: some seconds of one core.
 constexpr std::size_t kMostPartsOfAllLayers = 12'000'000;
-/// Beyond that, so many of equal layers.
-constexpr int kRepeats = 16;
+/// Beyond that, so many of equal layers: groups of tokens take longer to fall into step.
+constexpr int kRepeatsWithOverlap = 16;
+constexpr int kRepeatsWithoutOverlap = 8;
 
 /// Arrivals between fetching something into the cache and using it.
 constexpr std::size_t kAhead = 12;
@@ -118,6 +120,7 @@ class WaitingMessages {
 /// A layer's attention in one pass, as far as it has come.
 struct LayerState {
   const PassProgram* program = nullptr;
+  const std::vector<std::int64_t>* received_bytes = nullptr;  ///< by rank, in all exchanges
   std::vector<ExchangeState> exchanges;
   std::vector<char> is_open;  ///< by rank: it has posted its receives
   WaitingMessages waiting;
@@ -128,6 +131,7 @@ struct LayerState {
     Ticks entry = -1;
     Ticks barrier_idle = 0;
     std::array<int, kNumTokenGroups> group_waits{};  ///< what has to be done before the segment after this layer
+    int left = 0;                                    ///< exchanges and tasks that are not done
   };
   std::vector<Rank> ranks;
 };
@@ -177,6 +181,9 @@ struct alignas(64) RankState {
   Ticks idle_since = 0;
   Ticks barrier_idle = 0;
   Ticks end = 0;
+  std::int64_t buffer_bytes = 0;  ///< posted receives of layers that are not done
+  std::int64_t most_buffer_bytes = 0;
+  int most_deferred = 0;  ///< layers
 };
 
 /// By how much times go on growing: the median growth, as what comes late once is often made up for by the next ones; of two
@@ -255,7 +262,7 @@ class Engine {
  private:
   // ---- set-up
 
-  static int automatic_repeats(const StepProgram& step) {
+  int automatic_repeats(const StepProgram& step) const {
     std::size_t num_parts = 0;
     for (const MicroBatchProgram& program : step.micro_batches) {
       for (int l = 0; l < static_cast<int>(program.layers.size()); ++l) {
@@ -264,7 +271,8 @@ class Engine {
         }
       }
     }
-    return num_parts <= kMostPartsOfAllLayers ? 0 : kRepeats;
+    if (num_parts <= kMostPartsOfAllLayers) return 0;
+    return options_.overlaps_linear ? kRepeatsWithOverlap : kRepeatsWithoutOverlap;
   }
 
   void make_instance(int micro_batch, Pass pass) {
@@ -303,6 +311,7 @@ class Engine {
   void make_layer(Instance& instance, const PassProgram& program) {
     LayerState& state = instance.layers.emplace_back();
     state.program = &program;
+    state.received_bytes = &received_bytes(program);
     for (const ProgramExchange& exchange : program.exchanges) {
       const int num_groups = options_.overlaps_linear ? (exchange.needs & 1) + (exchange.needs >> 1) : exchange.needs != 0;
       state.exchanges.push_back({0, exchange.num_receives + 1, static_cast<std::uint32_t>(exchange.num_waits + num_groups),
@@ -318,6 +327,7 @@ class Engine {
       const int num_exchanges = program.first_exchange[r + 1] - program.first_exchange[r];
       const int num_tasks = program.first_task[r + 1] - program.first_task[r];
       instance.ranks[r].left += num_exchanges + num_tasks;
+      state.ranks[r].left = num_exchanges + num_tasks;
       if (!options_.overlaps_linear) {
         state.ranks[r].group_waits[0] += num_exchanges + num_tasks;
         continue;
@@ -329,6 +339,14 @@ class Engine {
         }
       }
     }
+  }
+
+  const std::vector<std::int64_t>& received_bytes(const PassProgram& program) {
+    const auto [at, is_new] = received_bytes_.try_emplace(&program, num_ranks_, 0);
+    if (is_new) {
+      for (const ProgramMessage& message : program.messages) at->second[message.dst] += message.bytes;
+    }
+    return at->second;
   }
 
   // ---- programs of ranks
@@ -437,6 +455,7 @@ class Engine {
       throw std::logic_error(fmt::format("simulation: rank {} puts off segment {} after {}", rank, s, weights.first));
     }
     ++weights.count;
+    ranks_[rank].most_deferred = std::max<int>(ranks_[rank].most_deferred, weights.count);
     if (weights.count == 1 || weights.count == kMostDeferredLayers + 1) make_weights_ready(i, rank);
   }
 
@@ -473,6 +492,9 @@ class Engine {
     const PassProgram& program = *layer.program;
     if (is_first) {
       layer.is_open[rank] = 1;
+      RankState& state = ranks_[rank];
+      state.buffer_bytes += (*layer.received_bytes)[rank];
+      state.most_buffer_bytes = std::max(state.most_buffer_bytes, state.buffer_bytes);
       layer.waiting.visit(rank, [&](std::uint32_t m) { send(i, s, m, 0); });
     }
     for (int e = program.first_exchange[rank]; e < program.first_exchange[rank + 1]; ++e) {
@@ -536,6 +558,13 @@ class Engine {
                   Key{static_cast<std::uint64_t>(EventKind::kExchanged), i, l, e}.packed()});
   }
 
+  /// An exchange or a task of a layer.
+  void finish_part(int i, int l, int rank) {
+    LayerState& layer = instances_[i].layers[l];
+    if (--layer.ranks[rank].left == 0) ranks_[rank].buffer_bytes -= (*layer.received_bytes)[rank];
+    finish_one(i, rank);
+  }
+
   /// It has started, and all its messages are there.
   void finish_exchange(int i, int l, int e, int rank) {
     LayerState& layer = instances_[i].layers[l];
@@ -553,7 +582,7 @@ class Engine {
         if (exchange.frees_at_end >> g & 1) free_group(i, l, rank, g);
       }
     }
-    finish_one(i, rank);
+    finish_part(i, l, rank);
   }
 
   /// Sends a message on, from a place of its way to the next.
@@ -746,7 +775,7 @@ class Engine {
       if (next >= 0) free_exchange(item.instance, item.layer, next, rank);
     }
     if (!options_.overlaps_linear) free_group(item.instance, item.layer, rank, 0);
-    finish_one(item.instance, rank);
+    finish_part(item.instance, item.layer, rank);
   }
 
   static bool is_weights(const Key& item) {
@@ -885,6 +914,8 @@ class Engine {
       rank.attention_seconds = to_seconds(attention[r]);
       rank.linear_seconds = to_seconds(linear[r]);
       rank.barrier_seconds = to_seconds(barrier[r]);
+      rank.most_buffer_bytes = ranks_[r].most_buffer_bytes;
+      rank.most_deferred_layers = ranks_[r].most_deferred;
       rank.end_seconds = to_seconds(end[r]);
       rank.exposed_seconds = to_seconds(std::max<Ticks>(0, end[r] - attention[r] - linear[r] - barrier[r]));
       simulation.makespan_seconds = std::max(simulation.makespan_seconds, rank.end_seconds);
@@ -979,6 +1010,7 @@ class Engine {
   int num_groups_;
   int num_lists_;  ///< of exchanges, each started in its order: those of the cluster zone apart, if groups are
   int most_repeats_;
+  std::map<const PassProgram*, std::vector<std::int64_t>> received_bytes_;
   std::vector<RankState> ranks_;
   std::vector<Instance> instances_;  ///< forward and backward of each micro-batch
   std::vector<ProgramCursor> cursors_;

@@ -26,19 +26,22 @@ struct SimulationOptions {
   /// Tasks run in the order of the plan. False: the first one that is ready.
   bool is_strict = false;
   /// Of equal layers in a row so many are simulated, two at least, and the rest grow like those. 0: all. -1: all of a step of up
-  /// to twelve million messages and tasks, 16 of a larger one.
+  /// to twelve million messages and tasks, of a larger one 16, or 8 without that overlap.
   int most_repeats = -1;
   bool records_timeline = false;
   bool records_messages = false;
 };
 
-/// Seconds of one rank.
+/// Seconds of one rank, and what it needs for them.
 struct RankTime {
   double attention_seconds = 0;
   double linear_seconds = 0;
   double exposed_seconds = 0;  ///< idle because a message has to come
   double barrier_seconds = 0;  ///< idle because experts are balanced over the scores of all ranks
   double end_seconds = 0;      ///< from the start of the step to the rank's last work
+  /// Most that receives take, posted with their layer's attention and given back when all of that is done.
+  std::int64_t most_buffer_bytes = 0;
+  int most_deferred_layers = 0;  ///< most layers whose gradients of weights wait at a time
   double busy_seconds() const { return attention_seconds + linear_seconds; }
 };
 

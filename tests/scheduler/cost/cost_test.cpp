@@ -83,6 +83,8 @@ TEST(Memory, OptimizerIsShardedAndExpertsToo) {
   EXPECT_EQ(eight.weights, 2 * (parameters.dense + parameters.expert / 8));
   EXPECT_NEAR(static_cast<double>(eight.optimizer), static_cast<double>(one.optimizer) / 8, 100);
   EXPECT_EQ(one.activations, 1000 * activation_bytes_per_token(model));
+  // Of query, key, value and output of attention, and of gate, up and down of a dense layer, the wider kind.
+  EXPECT_EQ(output_gradient_bytes_per_token(model), 2 * (4096 + 2 * 1024 + 4096 + 2 * 14336 + 4096));
 }
 
 TEST(RankLoad, EveryPieceOfWorkIsCountedOnce) {
