@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <ctime>
+#include <optional>
 
 #include "scheduler/cost/rank_load.h"
 #include "scheduler/plan/expand.h"
 #include "scheduler/sim/bounds.h"
 #include "scheduler/sim/simulator.h"
+#include "scheduler/sim/symmetric_ring.h"
 
 namespace ballast::scheduler {
 namespace {
@@ -17,7 +19,7 @@ namespace {
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 /// Blocks that meet queries in a pass: the square of every ring's size; of gathered and served work the pieces.
-std::int64_t num_ring_steps(const Plan& plan) {
+std::int64_t num_ring_steps(const MicroBatch& micro_batch) {
   const auto square = [](const std::vector<int>& ranks) { return static_cast<std::int64_t>(ranks.size() * ranks.size()); };
   struct Count {
     decltype(square)& of;
@@ -37,8 +39,24 @@ std::int64_t num_ring_steps(const Plan& plan) {
     std::int64_t operator()(const TaskSet& set) const { return static_cast<std::int64_t>(set.tasks.size()); }
   };
   std::int64_t steps = 0;
+  for (const AttentionWork& work : micro_batch.work) steps += std::visit(Count{square}, work);
+  return steps;
+}
+
+/// Of the whole step, as it is expanded.
+std::int64_t num_expanded_steps(const Plan& plan) {
+  std::int64_t steps = 0;
+  for (const MicroBatch& micro_batch : plan.micro_batches) steps += num_ring_steps(micro_batch);
+  return steps;
+}
+
+/// As it is simulated: all sequences of a symmetric ring are one.
+std::int64_t num_simulated_steps(const Plan& plan, const Topology& topology) {
+  std::int64_t steps = 0;
   for (const MicroBatch& micro_batch : plan.micro_batches) {
-    for (const AttentionWork& work : micro_batch.work) steps += std::visit(Count{square}, work);
+    const std::optional<SymmetricRing> ring = symmetric_ring(micro_batch, plan.charged_tokens, topology.node_of_rank);
+    const auto num_members = static_cast<std::int64_t>(ring ? ring->ranks.size() : 0);
+    steps += ring ? num_members * std::min<std::int64_t>(num_members, kMostRounds) : num_ring_steps(micro_batch);
   }
   return steps;
 }
@@ -56,7 +74,7 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
     plan = make_plan(planner);
     const HeadCounts heads{static_cast<int>(request.model.num_attention_heads),
                            static_cast<int>(request.model.num_key_value_heads)};
-    if (num_ring_steps(plan) <= most_ring_steps) {
+    if (num_expanded_steps(plan) <= most_ring_steps) {
       for (const MicroBatch& micro_batch : plan.micro_batches) {
         const AttentionExpansion expansion(micro_batch, heads, topology.node_of_rank);
         for (const Pass pass : {Pass::kForward, Pass::kBackward}) expansion.rank(0, pass);
@@ -76,7 +94,7 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
   std::int64_t most_tokens = 0;
   for (const RankLoad& rank : load.ranks) most_tokens = std::max(most_tokens, rank.most_tokens);
   score.tokens_max_over_budget = static_cast<double>(most_tokens) / static_cast<double>(request.options.tokens_per_rank);
-  if (const std::int64_t steps = num_ring_steps(plan); steps > most_ring_steps) {
+  if (const std::int64_t steps = num_simulated_steps(plan, topology); steps > most_ring_steps) {
     score.refusal = fmt::format("not simulated: its rings have {} steps, and at most {} are", steps, most_ring_steps);
     return score;
   }

@@ -27,8 +27,8 @@ struct PlannerScore {
 };
 
 /// Plans in planner mode and simulates.
-/// Input: request.options.tokens_per_rank is the budget. A plan whose rings have more than `most_ring_steps` steps in all is not
-/// simulated.
+/// Input: request.options.tokens_per_rank is the budget. A plan whose rings have more than `most_ring_steps` steps in all, those
+/// of one symmetric ring counted once, is not simulated.
 PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps = 20'000'000);
 
 }  // namespace ballast::scheduler

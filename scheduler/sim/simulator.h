@@ -78,6 +78,9 @@ struct Simulation {
   Timeline timeline;                  ///< of the simulated layers, if recorded
 };
 
+/// Rounds of symmetric rings that are simulated.
+inline constexpr int kMostRounds = 128;
+
 /// A plan prepared for simulation with different options.
 ///
 /// A step whose micro-batches are all one symmetric ring, that is all sequences padded to equal chunks on the same ranks, is
@@ -93,7 +96,7 @@ class Simulator {
  public:
   /// Input: a valid plan for this cluster and model. Cost: that of the expansion, once or twice per pass and micro-batch.
   /// Throws: std::invalid_argument when plan, model and cluster do not fit together.
-  Simulator(const Plan& plan, const ModelShape& model, const Topology& topology, int most_rounds = 128);
+  Simulator(const Plan& plan, const ModelShape& model, const Topology& topology, int most_rounds = kMostRounds);
   ~Simulator();
   Simulator(Simulator&&) noexcept;
   Simulator& operator=(Simulator&&) noexcept;

@@ -60,6 +60,9 @@ TEST(PlannerBenchmark, SaysWhyThereIsNoPlanOrNoSimulation) {
   EXPECT_THAT(large.refusal, ::testing::HasSubstr("16 steps"));
   EXPECT_LT(large.imbalance_full, 1.01);
   EXPECT_EQ(large.makespan_over_strict_bound, 0);
+  // Sequences that are padded to the same chunks of one ring are one.
+  EXPECT_EQ(score_planner(request("te_cp", {200, 200}), 16).refusal, "");
+  EXPECT_THAT(score_planner(request("te_cp", {200, 200}), 15).refusal, ::testing::HasSubstr("16 steps"));
 }
 
 }  // namespace
