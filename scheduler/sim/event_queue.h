@@ -27,16 +27,13 @@ class EventQueue {
 
   /// The first slot that holds events; Calendar::kNever if none does.
   std::int64_t next_slot() const { return events_.empty() ? calendar_.next_slot() : slot_; }
-  /// Input: no slot before it holds events. Returns: false if it is there already.
-  bool move_to(std::int64_t slot) {
-    if (slot == slot_) return false;
+  /// Input: no slot before it holds events.
+  void move_to(std::int64_t slot) {
+    if (slot == slot_) return;
     slot_ = slot;
     calendar_.take(slot, events_);
     std::make_heap(events_.begin(), events_.end(), is_later);
-    return true;
   }
-  /// Those of the slot moved to, in no order.
-  const std::vector<Event>& events() const { return events_; }
 
   /// Of the slot moved to.
   bool empty() const { return events_.empty(); }

@@ -30,9 +30,6 @@ constexpr std::size_t kMostPartsOfAllLayers = 12'000'000;
 constexpr int kRepeatsWithOverlap = 16;
 constexpr int kRepeatsWithoutOverlap = 8;
 
-/// Arrivals between fetching something into the cache and using it.
-constexpr std::size_t kAhead = 12;
-
 /// What can run on a compute stream, first things first.
 enum class ItemClass : std::uint64_t { kOverdueWeights, kLateSegment, kClusterTask, kTask, kReadySegment, kWeights };
 
@@ -245,7 +242,7 @@ class Engine {
       const std::int64_t slot = std::min(events_.next_slot(), travellers_.next_slot());
       if (slot == Calendar<Traveller>::kNever) break;
       if (travellers_.next_slot() == slot) arrive(slot);
-      if (events_.move_to(slot)) fetch_ahead();
+      events_.move_to(slot);
       if (events_.empty()) continue;
       now_ = events_.next_time();
       while (!events_.empty() && events_.next_time() == now_) handle(Key::unpacked(events_.pop().id));
@@ -608,12 +605,8 @@ class Engine {
     arrivals_.clear();
     for (std::size_t k = 0; k < arriving_.size(); ++k) arrivals_.emplace_back(arriving_[k].flight.arrival, k);
     std::sort(arrivals_.begin(), arrivals_.end());
-    for (std::size_t n = 0; n < arrivals_.size(); ++n) {
-      if (n + kAhead < arrivals_.size()) {
-        const Traveller& later = arriving_[arrivals_[n + kAhead].second];
-        __builtin_prefetch(&instances_[later.instance].layers[later.layer].exchanges[later.exchange], 1);
-      }
-      const Traveller& traveller = arriving_[arrivals_[n].second];
+    for (const auto& [time, k] : arrivals_) {
+      const Traveller& traveller = arriving_[k];
       const int i = static_cast<int>(traveller.instance), l = static_cast<int>(traveller.layer);
       const Network::Arrival arrival = network_.arrive(traveller.flight);
       if (options_.records_timeline) record_arrival(traveller, arrival);
@@ -626,39 +619,6 @@ class Engine {
       ExchangeState& state = layer.exchanges[traveller.exchange];
       state.complete = std::max(state.complete, arrival.end);
       if (--state.missing == 0) finish_later(i, l, traveller.exchange);
-    }
-  }
-
-  /// Brings what the events of a slot touch into the cache: ranks take turns, so nothing is there by itself.
-  void fetch_ahead() const {
-    for (const Event& event : events_.events()) {
-      const Key key = Key::unpacked(event.id);
-      if (key.kind == static_cast<std::uint64_t>(EventKind::kComputed)) {
-        __builtin_prefetch(&ranks_[key.index], 1);
-        __builtin_prefetch(&ranks_[key.index].idle_since, 1);
-      } else if (key.kind == static_cast<std::uint64_t>(EventKind::kExchanged)) {
-        const LayerState& layer = instances_[key.instance].layers[key.layer];
-        __builtin_prefetch(&layer.exchanges[key.index], 1);
-        __builtin_prefetch(&layer.program->exchanges[key.index]);
-      }
-    }
-    for (const Event& event : events_.events()) {
-      const Key key = Key::unpacked(event.id);
-      if (key.kind == static_cast<std::uint64_t>(EventKind::kComputed)) {
-        const RankState& state = ranks_[key.index];
-        const Key item = Key::unpacked(state.running);
-        __builtin_prefetch(state.ready.data(), 1);
-        __builtin_prefetch(&instances_[item.instance].ranks[key.index], 1);
-        if (is_segment(item) || is_weights(item)) continue;
-        __builtin_prefetch(&instances_[item.instance].layers[item.layer].program->tasks[item.index]);
-      } else if (key.kind == static_cast<std::uint64_t>(EventKind::kExchanged)) {
-        const LayerState& layer = instances_[key.instance].layers[key.layer];
-        const ProgramExchange& exchange = layer.program->exchanges[key.index];
-        __builtin_prefetch(&layer.task_waits[exchange.first_task], 1);
-        __builtin_prefetch(&layer.program->tasks[exchange.first_task]);
-        __builtin_prefetch(&ranks_[exchange.rank], 1);
-        __builtin_prefetch(&instances_[key.instance].ranks[exchange.rank], 1);
-      }
     }
   }
 
