@@ -71,7 +71,7 @@ struct Simulation {
   std::vector<NicBytes> nics;      ///< by index into Topology::nic_groups
   std::int64_t num_messages = 0;   ///< all layers; parts and slices of routed ones apart
   std::int64_t message_bytes = 0;  ///< all layers, each message once
-  /// No layer was left out, or the last two of those that stand for the rest took equally long on every rank; and no round was.
+  /// No layer was left out, or the later half of those that stand for the rest took equally long on every rank; and no round was.
   bool is_exact = true;
   int num_simulated_layers = 0;       ///< of one forward pass
   std::vector<PlanMessage> messages;  ///< of the simulated layers, sorted, if recorded
@@ -101,7 +101,7 @@ class Simulator {
   Simulator(Simulator&&) noexcept;
   Simulator& operator=(Simulator&&) noexcept;
 
-  /// Cost: layers simulated * (messages + tasks) * log(ranks).
+  /// Cost: layers simulated * (messages + tasks).
   /// Deterministic: the same events in the same order, on every machine.
   Simulation run(const SimulationOptions& options = {}) const;
 
