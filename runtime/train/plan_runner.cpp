@@ -1,13 +1,18 @@
 #include "runtime/train/plan_runner.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 #include <cmath>
+#include <sstream>
 #include <stdexcept>
 
+#include "runtime/comm/broadcast_text.h"
 #include "scheduler/plan/cursor.h"
+#include "scheduler/plan/describe.h"
 #include "scheduler/plan/fingerprint.h"
+#include "scheduler/plan/validate.h"
 
 namespace ballast::train {
 namespace {
@@ -20,22 +25,46 @@ struct Overloaded : Cases... {
   using Cases::operator()...;
 };
 
+/// Which ranks have another plan than rank 0, and the first thing in which the first of them differs. Collective.
+std::string difference_text(const scheduler::Plan& plan, comm::Communicator& world) {
+  const std::vector<std::string> lines = scheduler::describe(plan);
+  std::istringstream first(comm::broadcast_text(world, fmt::format("{}", fmt::join(lines, "\n")), 0));
+  std::string difference;
+  std::string line;
+  for (std::size_t i = 0; difference.empty(); ++i) {
+    const bool has_line = static_cast<bool>(std::getline(first, line));
+    if (!has_line && i >= lines.size()) break;
+    const std::string there = has_line ? line : "nothing more", here = i < lines.size() ? lines[i] : "nothing more";
+    if (there != here) difference = fmt::format("it has \"{}\" where rank 0 has \"{}\"", here, there);
+  }
+
+  const std::array<std::int64_t, 1> differs = {!difference.empty()};
+  std::vector<std::int64_t> by_rank(static_cast<std::size_t>(world.size()));
+  world.all_gather(comm::buffer(differs), comm::buffer(by_rank), std::vector<std::int64_t>(by_rank.size(), 1)).wait();
+  std::vector<int> others;
+  for (int rank = 0; rank < world.size(); ++rank) {
+    if (by_rank[static_cast<std::size_t>(rank)] != 0) others.push_back(rank);
+  }
+  const int named = others.empty() ? 0 : others.front();
+  return fmt::format(
+      "step {}: rank{} {} made another plan than rank 0. Rank {}: {}. All ranks need the same binary, config and data", plan.step,
+      others.size() > 1 ? "s" : "", fmt::join(others, ", "), named, comm::broadcast_text(world, std::move(difference), named));
+}
+
 }  // namespace
 
 PlanRunner::PlanRunner(model::Transformer& transformer, optim::ZeroAdamw& optimizer, const comm::Mesh& mesh, PhaseClock& clock,
                        model::PackOptions pack_options)
     : transformer_(transformer), optimizer_(optimizer), mesh_(mesh), clock_(clock), pack_options_(std::move(pack_options)) {}
 
-void PlanRunner::check_plans_are_equal(const scheduler::Plan& plan) const {
+void PlanRunner::check(const scheduler::Plan& plan) const {
+  scheduler::validate(plan, {mesh_.dp().size(), transformer_.config().num_layers, 0, pack_options_.heads.query});
+
   const PhaseClock::Scope phase(clock_, StepPhase::kCommunication);
   const auto own = static_cast<std::int64_t>(scheduler::fingerprint(plan));
   std::array<std::int64_t, 2> extremes = {own, ~own};  // the largest, and the complement of the smallest
   mesh_.dp().all_reduce({extremes.data(), 2, comm::Dtype::kInt64}, comm::ReduceOp::kMax).wait();
-  if (extremes[0] != ~extremes[1]) {
-    throw std::runtime_error(fmt::format(
-        "step {}: the ranks made different plans (fingerprint {:016x} here); all ranks need the same binary, config and data",
-        plan.step, static_cast<std::uint64_t>(own)));
-  }
+  if (extremes[0] != ~extremes[1]) throw std::runtime_error(difference_text(plan, mesh_.dp()));
 }
 
 void PlanRunner::note_expert_loads(const model::Activations& activations, StepResult& result) {
@@ -49,7 +78,7 @@ void PlanRunner::note_expert_loads(const model::Activations& activations, StepRe
 }
 
 StepResult PlanRunner::run(const scheduler::Plan& plan, std::span<const model::SequenceTokens> sequences, double learning_rate) {
-  check_plans_are_equal(plan);
+  check(plan);
   const int rank = mesh_.dp().rank();
   std::int64_t num_targets = 0;
   for (const std::int64_t length : plan.lengths) num_targets += length;

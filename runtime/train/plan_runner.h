@@ -26,11 +26,12 @@ class PlanRunner {
 
   /// Runs this rank's program of `plan`.
   /// Input: sequences[i] belongs to plan.lengths[i]; learning_rate of this step.
-  /// Throws: CommError; std::runtime_error when the ranks' plans differ.
+  /// Throws: CommError; InvalidPlan for a plan that cannot be executed, and std::runtime_error, which names ranks and the first
+  /// difference, where the ranks' plans differ: both before anything of the step is sent.
   StepResult run(const scheduler::Plan& plan, std::span<const model::SequenceTokens> sequences, double learning_rate);
 
  private:
-  void check_plans_are_equal(const scheduler::Plan& plan) const;
+  void check(const scheduler::Plan& plan) const;
   static void note_expert_loads(const model::Activations& activations, StepResult& result);
 
   model::Transformer& transformer_;

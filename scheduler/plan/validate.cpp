@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <span>
 #include <string>
 
 #include "scheduler/plan/layout.h"
@@ -32,6 +33,7 @@ struct Coverage {
   Chunk queries;
   int head_begin;
   int head_end;
+  std::span<const int> ranks;  ///< who, together
 };
 
 class WorkChecker {
@@ -51,8 +53,8 @@ class WorkChecker {
 
   void operator()(const Ring& ring) {
     if (!has_sequence(ring.sequence, "ring") || !has_members(ring.ranks, ring.shares.size(), ring.sequence)) return;
-    if (!shares_add_up(ring.shares, plan_.lengths[ring.sequence], ring.sequence)) return;
-    add({ring.sequence, 0, plan_.lengths[ring.sequence]});
+    if (!shares_add_up(ring.shares, ring.ranks, plan_.lengths[ring.sequence], ring.sequence)) return;
+    add({ring.sequence, 0, plan_.lengths[ring.sequence]}, ring.ranks);
   }
   void operator()(const HeadRing& ring) {
     if (!has_sequence(ring.sequence, "head ring")) return;
@@ -70,17 +72,18 @@ class WorkChecker {
                       part.query_block_begin, part.query_block_end, part.num_query_blocks);
         continue;
       }
-      if (!shares_add_up(part.shares, length, ring.sequence)) continue;
+      if (!shares_add_up(part.shares, part.ranks, length, ring.sequence)) continue;
       for (int block = part.query_block_begin; block < part.query_block_end; ++block) {
         for (const Chunk& chunk : query_block_chunks(ring.sequence, length, block, part.num_query_blocks)) {
-          coverage_.push_back({chunk, part.head_begin, part.head_end});
+          coverage_.push_back({chunk, part.head_begin, part.head_end, part.ranks});
         }
       }
     }
   }
   void operator()(const AllGather& gather) {
     if (!has_members(gather.ranks, gather.queries.size(), gather.sequences.empty() ? -1 : gather.sequences.front())) return;
-    for (const std::vector<Chunk>& chunks : gather.queries) add_members(chunks, gather.sequences, "an all-gather");
+    for (std::size_t i = 0; i < gather.ranks.size(); ++i)
+      add_members(gather.queries[i], gather.sequences, std::span(&gather.ranks[i], 1), "an all-gather");
   }
   void operator()(const HeadAllToAll& all_to_all) {
     const std::int64_t first = all_to_all.sequences.empty() ? -1 : all_to_all.sequences.front();
@@ -92,7 +95,7 @@ class WorkChecker {
                     all_to_all.ranks.size(), num_heads_);
     }
     for (const std::vector<Chunk>& chunks : all_to_all.tokens)
-      add_members(chunks, all_to_all.sequences, "an all-to-all over heads");
+      add_members(chunks, all_to_all.sequences, all_to_all.ranks, "an all-to-all over heads");
   }
   void operator()(const TaskSet& set) {
     for (const AttentionTask& task : set.tasks) {
@@ -100,7 +103,7 @@ class WorkChecker {
         findings_.add("micro-batch {}: a task of sequence {} is on rank {}, but there are ranks 0 to {}", micro_batch_,
                       task.sequence, task.rank, limits_.num_ranks - 1);
       }
-      add_members(task.queries, std::vector<std::int64_t>{task.sequence}, "a task");
+      add_members(task.queries, std::vector<std::int64_t>{task.sequence}, std::span(&task.rank, 1), "a task");
     }
   }
 
@@ -149,7 +152,8 @@ class WorkChecker {
     }
     return true;
   }
-  bool shares_add_up(const std::vector<std::int64_t>& shares, std::int64_t length, std::int64_t sequence) {
+  bool shares_add_up(const std::vector<std::int64_t>& shares, const std::vector<int>& ranks, std::int64_t length,
+                     std::int64_t sequence) {
     std::int64_t sum = 0;
     for (const std::int64_t share : shares) {
       if (share < 0 || share > length) {
@@ -159,14 +163,15 @@ class WorkChecker {
       sum += share;
     }
     if (sum == length) return true;
-    findings_.add("micro-batch {}: the shares of sequence {} sum to {}, but it has {} tokens", micro_batch_, sequence, sum,
-                  length);
+    findings_.add("micro-batch {}: the shares of sequence {} on ranks {} sum to {}, but it has {} tokens", micro_batch_, sequence,
+                  fmt::join(ranks, ", "), sum, length);
     return false;
   }
-  void add(const Chunk& chunk) {
-    if (chunk.begin < chunk.end) coverage_.push_back({chunk, 0, num_heads_});
+  void add(const Chunk& chunk, std::span<const int> ranks) {
+    if (chunk.begin < chunk.end) coverage_.push_back({chunk, 0, num_heads_, ranks});
   }
-  void add_members(const std::vector<Chunk>& chunks, const std::vector<std::int64_t>& sequences, const char* what) {
+  void add_members(const std::vector<Chunk>& chunks, const std::vector<std::int64_t>& sequences, std::span<const int> ranks,
+                   const char* what) {
     for (const Chunk& chunk : chunks) {
       if (std::find(sequences.begin(), sequences.end(), chunk.sequence) == sequences.end()) {
         findings_.add("micro-batch {}: {} computes sequence {}, which is not one of its own", micro_batch_, what, chunk.sequence);
@@ -175,7 +180,7 @@ class WorkChecker {
           findings_.add("micro-batch {}: {} has tokens [{}, {}) of sequence {}, which has {}", micro_batch_, what, chunk.begin,
                         chunk.end, chunk.sequence, plan_.lengths[chunk.sequence]);
         } else {
-          add(chunk);
+          add(chunk, ranks);
         }
       }
     }
@@ -189,24 +194,29 @@ class WorkChecker {
     }
     std::sort(borders.begin(), borders.end());
     borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
-    std::vector<std::vector<std::pair<int, int>>> heads(borders.size());
+    std::vector<std::vector<const Coverage*>> heads(borders.size());
     for (std::size_t i = begin; i < end; ++i) {
       const Coverage& item = coverage_[i];
       for (auto at = std::lower_bound(borders.begin(), borders.end(), item.queries.begin); *at < item.queries.end; ++at) {
-        heads[at - borders.begin()].emplace_back(item.head_begin, item.head_end);
+        heads[at - borders.begin()].push_back(&item);
       }
     }
     for (std::size_t i = 0; i + 1 < borders.size(); ++i) {
-      std::sort(heads[i].begin(), heads[i].end());
+      std::stable_sort(heads[i].begin(), heads[i].end(), [](const Coverage* a, const Coverage* b) {
+        return std::tie(a->head_begin, a->head_end) < std::tie(b->head_begin, b->head_end);
+      });
       int next = 0;
-      for (const auto& [from, to] : heads[i]) {
-        if (from < next) {
-          findings_.add("micro-batch {}: queries [{}, {}) of sequence {} are computed twice", micro_batch_, borders[i],
-                        borders[i + 1], s);
+      const Coverage* before = nullptr;
+      for (const Coverage* const item : heads[i]) {
+        if (item->head_begin < next) {
+          findings_.add("micro-batch {}: queries [{}, {}) of sequence {} are computed twice, on ranks {} and on ranks {}",
+                        micro_batch_, borders[i], borders[i + 1], s, fmt::join(before->ranks, ", "),
+                        fmt::join(item->ranks, ", "));
           return;
         }
-        if (from > next) break;
-        next = to;
+        if (item->head_begin > next) break;
+        next = item->head_end;
+        before = item;
       }
       if (next != num_heads_) {
         findings_.add("micro-batch {}: queries [{}, {}) of sequence {} are not computed for head {}", micro_batch_, borders[i],
@@ -230,7 +240,11 @@ void check_homes(const Plan& plan, const PlanLimits& limits, int m, Findings& fi
     findings.add("micro-batch {}: homes for {} ranks, but there are {}", m, micro_batch.homes.size(), limits.num_ranks);
     return;
   }
-  std::vector<Chunk> chunks;
+  struct Home {
+    Chunk chunk;
+    int rank;
+  };
+  std::vector<Home> homes;
   for (int r = 0; r < limits.num_ranks; ++r) {
     const std::int64_t tokens = num_tokens(micro_batch.homes[r]);
     if (limits.token_cap_per_rank > 0 && tokens > limits.token_cap_per_rank) {
@@ -243,37 +257,39 @@ void check_homes(const Plan& plan, const PlanLimits& limits, int m, Findings& fi
                      chunk.end, chunk.sequence);
         return;
       }
-      chunks.push_back(chunk);
+      homes.push_back({chunk, r});
     }
   }
-  std::sort(chunks.begin(), chunks.end(),
-            [](const Chunk& a, const Chunk& b) { return std::tie(a.sequence, a.begin) < std::tie(b.sequence, b.begin); });
+  std::stable_sort(homes.begin(), homes.end(), [](const Home& a, const Home& b) {
+    return std::tie(a.chunk.sequence, a.chunk.begin) < std::tie(b.chunk.sequence, b.chunk.begin);
+  });
+  const auto add_foreign = [&](const Home& home) {
+    findings.add("micro-batch {}: rank {} is home to tokens of sequence {}, which is not part of it", m, home.rank,
+                 home.chunk.sequence);
+  };
   std::vector<std::int64_t> sequences = micro_batch.sequences;
   std::sort(sequences.begin(), sequences.end());
   std::size_t at = 0;
   for (const std::int64_t s : sequences) {
     if (s < 0 || s >= static_cast<std::int64_t>(plan.lengths.size())) continue;
-    if (at < chunks.size() && chunks[at].sequence < s) {
-      findings.add("micro-batch {}: a home has tokens of sequence {}, which is not part of it", m, chunks[at].sequence);
-      return;
-    }
+    if (at < homes.size() && homes[at].chunk.sequence < s) return add_foreign(homes[at]);
     std::int64_t next = 0;
-    for (; at < chunks.size() && chunks[at].sequence == s; ++at) {
-      if (chunks[at].begin != next) {
-        findings.add("micro-batch {}: token {} of sequence {} {}", m, std::min(next, chunks[at].begin), s,
-                     chunks[at].begin < next ? "has two homes" : "has no home");
+    for (; at < homes.size() && homes[at].chunk.sequence == s; ++at) {
+      const Chunk& chunk = homes[at].chunk;
+      if (chunk.begin < next) {
+        findings.add("micro-batch {}: token {} of sequence {} has two homes, ranks {} and {}", m, chunk.begin, s,
+                     homes[at - 1].rank, homes[at].rank);
         return;
       }
-      next = chunks[at].end;
+      if (chunk.begin > next) break;
+      next = chunk.end;
     }
     if (next != plan.lengths[s]) {
       findings.add("micro-batch {}: token {} of sequence {} has no home", m, next, s);
       return;
     }
   }
-  if (at < chunks.size()) {
-    findings.add("micro-batch {}: a home has tokens of sequence {}, which is not part of it", m, chunks[at].sequence);
-  }
+  if (at < homes.size()) add_foreign(homes[at]);
 }
 
 void check_programs(const Plan& plan, const PlanLimits& limits, Findings& findings) {

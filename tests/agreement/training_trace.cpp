@@ -108,7 +108,9 @@ Trace train(comm::Communicator& world, int ep, const TraceOptions& options) {
     const auto sequences = support::random_sequences(kLengths, config.vocab_size, static_cast<std::uint64_t>(step % 4));
     std::vector<model::SequenceTokens> views;
     for (const support::RandomSequence& sequence : sequences) views.push_back({sequence.inputs(), sequence.targets()});
-    const train::StepResult result = runner.run(plan_of_step(options, world.size(), step), views, 0.01);
+    scheduler::Plan plan = plan_of_step(options, world.size(), step);
+    if (options.damage) options.damage(plan, world.rank());
+    const train::StepResult result = runner.run(plan, views, 0.01);
     trace.losses.push_back(result.loss);
     trace.gradient_norms.push_back(result.grad_norm);
     for (const metrics::ExpertLoad& load : result.expert_load) {

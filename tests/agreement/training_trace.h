@@ -2,6 +2,7 @@
 // A short training run and what is compared of it.
 #include <c10/core/ScalarType.h>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -23,7 +24,8 @@ struct TraceOptions {
   std::int64_t num_attention_heads = 2;
   std::int64_t num_key_value_heads = 1;
   bool is_capped = false;  ///< no rank may hold more than 1.5 times its part of a full micro-batch, so that documents are cut
-  std::vector<int> kv_source_layer = {0, 1};  ///< as many as there are layers
+  std::vector<int> kv_source_layer = {0, 1};                         ///< as many as there are layers
+  std::function<void(scheduler::Plan& plan, int rank)> damage = {};  ///< what a rank does to its plan before it runs it
 };
 
 /// `options` under a policy, with the cap unless it is one that never cuts a document.

@@ -9,6 +9,7 @@
 
 #include "scheduler/make_plan.h"
 #include "scheduler/plan/cursor.h"
+#include "scheduler/plan/describe.h"
 #include "scheduler/plan/fingerprint.h"
 #include "scheduler/plan/kv_sources.h"
 #include "scheduler/plan/layout.h"
@@ -103,18 +104,18 @@ TEST(Validate, NamesWhatIsWrong) {
   EXPECT_THAT(finding([](Plan& p) {
                 p.micro_batches[0].work.push_back(Ring{1, {0}, {6}});
               }),
-              HasSubstr("queries [0, 6) of sequence 1 are computed twice"));
+              HasSubstr("queries [0, 6) of sequence 1 are computed twice, on ranks 1 and on ranks 0"));
   EXPECT_THAT(finding([](Plan& p) {
                 std::get<Ring>(p.micro_batches[0].work[0]).shares = {5, 4};
               }),
-              HasSubstr("the shares of sequence 0 sum to 9, but it has 10 tokens"));
+              HasSubstr("the shares of sequence 0 on ranks 0, 1 sum to 9, but it has 10 tokens"));
   EXPECT_THAT(finding([](Plan& p) {
                 std::get<Ring>(p.micro_batches[0].work[0]).ranks = {0, 2};
               }),
               HasSubstr("is on rank 2, but there are ranks 0 to 1"));
   EXPECT_THAT(finding([](Plan& p) { std::get<Ring>(p.micro_batches[0].work[0]).ranks = {1, 1}; }), HasSubstr("has rank 1 twice"));
   EXPECT_THAT(finding([](Plan& p) { p.micro_batches[0].homes[0][1].begin = 7; }),
-              HasSubstr("token 7 of sequence 0 has two homes"));
+              HasSubstr("token 7 of sequence 0 has two homes, ranks 1 and 0"));
   EXPECT_THAT(finding([](Plan& p) { p.micro_batches[0].homes[0].pop_back(); }), HasSubstr("token 8 of sequence 0 has no home"));
   EXPECT_THAT(finding([](Plan& p) { p.micro_batches[0].homes.pop_back(); }), HasSubstr("homes for 1 ranks, but there are 2"));
   EXPECT_THAT(finding([](Plan& p) { p.micro_batches[0].sequences = {0}; }), HasSubstr("sequence 1 is in no micro-batch"));
@@ -158,9 +159,11 @@ TEST(Cursor, WalksADiamond) {
   EXPECT_THROW(ProgramCursor{backwards}, std::invalid_argument);
 }
 
-TEST(Fingerprint, SeesEveryChange) {
+TEST(Fingerprint, SeesEveryChangeAndTheDescriptionNamesIt) {
   const std::uint64_t original = fingerprint(good_plan());
+  const std::vector<std::string> lines = describe(good_plan());
   EXPECT_EQ(original, fingerprint(good_plan()));
+  EXPECT_EQ(lines, describe(good_plan()));
   const std::vector<std::function<void(Plan&)>> changes = {
       [](Plan& p) { p.step = 1; },
       [](Plan& p) { p.lengths[1] = 7; },
@@ -173,11 +176,15 @@ TEST(Fingerprint, SeesEveryChange) {
       [](Plan& p) { p.ranks[1][0].op = Backward{0}; },
       [](Plan& p) { p.is_routed = true; },
       [](Plan& p) { p.micro_batches[0].work[1] = TaskSet{}; },
+      [](Plan& p) { p.charged_tokens = p.lengths; },
+      [](Plan& p) { p.ranks[0][2].after = {0}; },
+      [](Plan& p) { p.micro_batches.emplace_back(); },
   };
   for (std::size_t i = 0; i < changes.size(); ++i) {
     Plan plan = good_plan();
     changes[i](plan);
     EXPECT_NE(original, fingerprint(plan)) << "change " << i;
+    EXPECT_NE(lines, describe(plan)) << "change " << i;
   }
 }
 
