@@ -39,6 +39,11 @@ constexpr int kFairTries = 5;
 constexpr int kMaxTries = 8;
 constexpr int kMaxTriesSmall = 18;  ///< up to kSmallCluster nodes
 constexpr int kSmallCluster = 64;
+/// A node should not hold more, in means of a rank: with even tokens attention is even too, and the way of a token through both
+/// is short. If no try is fair with it, nodes may hold what the cap allows.
+constexpr double kEvenTokens = 1.08;
+constexpr double kRankRoom = 0.02;   ///< of a rank above its node
+constexpr double kRounding = 0.006;  ///< of the mean: shares and halves of tokens are rounded
 constexpr double kSmallUnit = 0.12;  ///< of a node's share
 constexpr double kGiantUnit = 0.6;   ///< of a node's share, when giants go first
 constexpr double kGiantHead = 0.25;  ///< a sequence is a giant when one head exceeds this part of a node's share
@@ -73,6 +78,7 @@ struct Candidate {
   std::vector<NodeState> nodes;
   std::vector<Cut> cuts;
   double score = 0;
+  double rank_cap = 0;
 };
 
 class Planner {
@@ -92,14 +98,27 @@ class Planner {
     const double num_ranks = topology_.num_ranks();
     rank_tokens_ = total_tokens_ / num_ranks;
     rank_seconds_ = total_seconds_ / num_ranks;
-    const double cap = static_cast<double>(request.token_cap);
-    // Shares and halves of tokens are rounded: keep a margin, but never more than half of the slack.
-    cap_ = cap - std::min(0.01 * rank_tokens_, std::max(0.0, (cap - rank_tokens_) / 2));
     for (const Node& node : topology_.nodes) largest_node_ = std::max(largest_node_, node.num_ranks);
   }
 
   Placement run() {
     if (order_.empty()) return {};
+    // Rounding may take half of the slack at most.
+    const double cap = static_cast<double>(request_.token_cap);
+    const double largest_cap = cap - std::min(kRounding * rank_tokens_, std::max(0.0, (cap - rank_tokens_) / 2));
+    Candidate best;
+    for (const bool is_even : {true, false}) {
+      node_cap_ = is_even ? std::min(largest_cap, kEvenTokens * rank_tokens_) : largest_cap;
+      Candidate candidate = best_try();
+      candidate.rank_cap = std::min(largest_cap, node_cap_ + kRankRoom * rank_tokens_);
+      if (is_even || candidate.score < best.score) best = std::move(candidate);
+      if (best.score <= kFairScore || node_cap_ == largest_cap) break;
+    }
+    return finish(best);
+  }
+
+ private:
+  Candidate best_try() {
     Candidate best;
     const bool is_small = topology_.num_nodes() <= kSmallCluster;
     int num_tries = 0;
@@ -113,10 +132,9 @@ class Planner {
         break;
       }
     }
-    return finish(best);
+    return best;
   }
 
- private:
   double tokens_of(std::int64_t s) const { return static_cast<double>(request_.lengths[s]); }
   double seconds_of(std::int64_t s) const { return (square_seconds_ * tokens_of(s) + token_seconds_) * tokens_of(s); }
   int ranks_of(int n) const { return topology_.nodes[n].num_ranks; }
@@ -132,10 +150,10 @@ class Planner {
     candidate.nodes.resize(topology_.num_nodes());
     std::size_t num_cut = 0;
     double cut_tokens = 0;
-    double limit = cap_;  // of whole tokens per rank
+    double limit = node_cap_;  // of whole tokens per rank
     if (topology_.num_nodes() > 1) {
       const auto cut_next = [&] { cut_tokens += tokens_of(order_[num_cut++]); };
-      while (num_cut < order_.size() && (tokens_of(order_[num_cut]) > cap_ * largest_node_ ||
+      while (num_cut < order_.size() && (tokens_of(order_[num_cut]) > node_cap_ * largest_node_ ||
                                          seconds_of(order_[num_cut]) > attempt.cut_fraction * node_seconds())) {
         cut_next();
       }
@@ -172,7 +190,7 @@ class Planner {
     const double num_ranks = topology_.num_ranks();
     const double whole = (total_tokens_ - cut_tokens) / num_ranks;
     const double room = std::max(1.2 * cut_tokens / num_ranks, cut_tokens > 0 ? smallest_room * rank_tokens_ : 0);
-    return std::min(cap_, std::max(1.02 * whole + 0.01 * rank_tokens_, cap_ - room));
+    return std::min(node_cap_, std::max(1.02 * whole + 0.01 * rank_tokens_, node_cap_ - room));
   }
 
   void add_cut(Candidate& candidate, std::int64_t s, double unit_limit) {
@@ -267,7 +285,7 @@ class Planner {
             fewest = held;
           }
         }
-        if (fewest > cap_) ++violations;
+        if (fewest > node_cap_) ++violations;
         parked.erase(std::remove(parked.begin(), parked.end(), chosen), parked.end());
         for (const int n : parked) push(n);
         parked.clear();
@@ -293,8 +311,9 @@ class Planner {
     for (int n = 0; n < num_nodes; ++n) {
       const NodeState& node = candidate.nodes[n];
       deficit[n] = std::max(0.0, rank_seconds_ * ranks_of(n) - node.seconds - node.cut_seconds);
-      least[n] = std::min(deficit[n], std::max(0.0, deficit[n] - token_seconds_ * std::max(0.0, cap_ * ranks_of(n) - node.tokens -
-                                                                                                    node.cut_tokens)));
+      least[n] = std::min(
+          deficit[n],
+          std::max(0.0, deficit[n] - token_seconds_ * std::max(0.0, node_cap_ * ranks_of(n) - node.tokens - node.cut_tokens)));
       deficit_sum += deficit[n];
       least_sum += least[n];
     }
@@ -320,7 +339,7 @@ class Planner {
           double most = -1e300;
           for (int n = 0; n < num_nodes; ++n) {
             const NodeState& node = candidate.nodes[n];
-            const double room = cap_ - (node.tokens + node.cut_tokens) / ranks_of(n);
+            const double room = node_cap_ - (node.tokens + node.cut_tokens) / ranks_of(n);
             if (room > most) {
               most = room;
               emptiest = n;
@@ -336,7 +355,7 @@ class Planner {
         count = std::min(count, num_units - cut.given);
         if (is_wide) count = std::min(count, wide_count);
         const NodeState& node = candidate.nodes[n];
-        const double room = cap_ * ranks_of(n) - node.tokens - node.cut_tokens;
+        const double room = node_cap_ * ranks_of(n) - node.tokens - node.cut_tokens;
         while (count > 0 && unit_tokens(cut, cut.given, count) > room) {
           // Memory is nearly linear in the count: jump close, then step.
           const double held = unit_tokens(cut, cut.given, count);
@@ -364,7 +383,7 @@ class Planner {
       const NodeState& node = candidate.nodes[n];
       widths[n] = ranks_of(static_cast<int>(n));
       contents[n] = node.seconds + node.cut_seconds;
-      rooms[n] = std::max(0.0, cap_ * widths[n] - node.tokens) * token_seconds_;
+      rooms[n] = std::max(0.0, node_cap_ * widths[n] - node.tokens) * token_seconds_;
     }
     const Poured poured = pour(cut_tokens * token_seconds_, contents, widths, rooms);
     for (std::size_t n = 0; n < num_nodes; ++n) candidate.nodes[n].home_tokens = poured.added[n] / token_seconds_;
@@ -376,7 +395,7 @@ class Planner {
     const double group =
         static_cast<double>(num_heads_) / static_cast<double>(std::max<std::int64_t>(1, request_.model.num_key_value_heads));
     const double head_bytes = rates_.query_bytes / static_cast<double>(num_heads_);
-    double worst = 0;
+    double worst = 0, longest_cut = 0, longest_home = 0, longest_wire = 0;
     for (std::size_t n = 0; n < candidate.nodes.size(); ++n) {
       const NodeState& node = candidate.nodes[n];
       const Node& machine = topology_.nodes[n];
@@ -407,8 +426,14 @@ class Planner {
       const double forward = kForwardShareOfAttention * attention + kForwardShareOfLinear * linear;
       const double backward = attention + linear - forward;
       worst = std::max(worst, std::max({forward, wire, ring}) + std::max({backward, wire, 2 * ring}));
+      longest_cut = std::max(longest_cut, node.cut_seconds / num_ranks);
+      longest_home = std::max(longest_home, token_seconds_ * node.home_tokens / num_ranks);
+      longest_wire = std::max(longest_wire, wire);
     }
-    return worst / rank_seconds_;
+    // In every layer a token of a cut sequence goes from its home to its heads and back: what the slowest home and the slowest
+    // heads take for all of them follows one another.
+    const double chain = longest_cut + longest_home + 2 * longest_wire;
+    return std::max(worst, chain) / rank_seconds_;
   }
 
   Placement finish(Candidate& candidate) {
@@ -419,7 +444,7 @@ class Planner {
     bool keeps_cap = true;
     for (int n = 0; n < num_nodes; ++n) {
       const NodeState& node = candidate.nodes[n];
-      NodeLoad load = prices();
+      NodeLoad load = prices(candidate.rank_cap);
       load.num_ranks = ranks_of(n);
       load.sequences = node.sequences;
       load.cut_attention_seconds = node.cut_seconds;
@@ -440,14 +465,14 @@ class Planner {
       keeps_cap = add_homes(candidate, divisions, placement) && keeps_cap;
     }
     if (keeps_cap || !exceeds_cap(placement)) return placement;
-    placement = place_as_one_node();
+    placement = place_as_one_node(candidate.rank_cap);
     return exceeds_cap(placement) ? place_by_room(request_) : placement;
   }
 
   /// Rings of any ranks, as if the cluster were one node. Few heads or tiny nodes leave no memory for keys and values stored
   /// twice; a ring stores every token once.
-  Placement place_as_one_node() const {
-    NodeLoad load = prices();
+  Placement place_as_one_node(double rank_cap) const {
+    NodeLoad load = prices(rank_cap);
     load.num_ranks = topology_.num_ranks();
     load.sequences = order_;
     load.target_seconds = 1.01 * rank_seconds_;
@@ -456,12 +481,13 @@ class Planner {
     return placement;
   }
 
-  NodeLoad prices() const {
+  NodeLoad prices(double rank_cap) const {
     NodeLoad load;
     load.lengths = request_.lengths;
     load.square_seconds = square_seconds_;
     load.token_seconds = token_seconds_;
-    load.token_cap = cap_;
+    load.ring_token_seconds = rates_.key_value_bytes / rates_.intra_bytes_per_second;
+    load.token_cap = rank_cap;
     return load;
   }
 
@@ -627,7 +653,7 @@ class Planner {
   double total_seconds_ = 0;
   double rank_tokens_ = 0;
   double rank_seconds_ = 0;
-  double cap_ = 0;
+  double node_cap_ = 0;  ///< tokens of a rank, as the mean of its node
   int largest_node_ = 1;
 };
 

@@ -9,10 +9,30 @@ namespace ballast::scheduler {
 
 namespace {
 
-/// Part of the target above which a sequence is put on a ring; tried in order.
-constexpr double kRingFractions[] = {1, 0.6, 0.35, 0.2, 0.13};
+/// What a sequence that costs more than `ring_fraction` of the target levels, and on how many ranks.
+enum class Leveling {
+  kWork,       ///< all work, on the smallest ring that levels out
+  kAttention,  ///< attention alone, on the smallest ring; shorter sequences and home tokens then level the rest
+  kEveryRank,  ///< attention alone, on all ranks: where a node's tokens reach the cap, ranks must be equal in both
+};
+struct Way {
+  double ring_fraction;
+  Leveling leveling;
+};
+/// Tried in order. Small rings first: fewer messages.
+constexpr Way kWays[] = {
+    {1, Leveling::kWork},         {0.6, Leveling::kWork},       {0.35, Leveling::kWork},     {0.2, Leveling::kWork},
+    {0.13, Leveling::kWork},      {0.35, Leveling::kAttention}, {0.2, Leveling::kAttention}, {0.1, Leveling::kAttention},
+    {0.05, Leveling::kAttention}, {0.6, Leveling::kEveryRank},  {0.3, Leveling::kEveryRank}, {0.15, Leveling::kEveryRank},
+};
+/// No sequence is put on every rank of more ranks for balance.
+constexpr int kLargestSpread = 64;
 /// Shorter sequences are never cut for balance.
 constexpr std::int64_t kSmallestCutLength = 512;
+/// Of the mean attention of a rank's whole sequences: what it is filled to.
+constexpr double kFullAttention = 1.001;
+/// Keys and values travel once forward; they and their gradients backward.
+constexpr double kRingPasses = 3;
 /// A ring member should have two kernel tiles, or a sixteenth of a short sequence.
 constexpr std::int64_t kSmallestShare = 256;
 /// Ring sizes are tried one by one up to this size, then in steps that grow with it.
@@ -20,12 +40,19 @@ constexpr int kSizeStep = 16;
 
 class Division {
  public:
-  Division(const NodeLoad& load, double ring_fraction) : load_(load), ring_fraction_(ring_fraction) {
+  Division(const NodeLoad& load, const Way& way) : load_(load), way_(way) {
     const int num_ranks = load.num_ranks;
     attention_.assign(num_ranks, 0.0);
+    ring_tokens_.assign(num_ranks, 0.0);
+    received_tokens_.assign(num_ranks, 0.0);
     tokens_.assign(num_ranks, 0);
-    double whole_tokens = 0;
-    for (const std::int64_t s : load.sequences) whole_tokens += static_cast<double>(load.lengths[s]);
+    double whole_tokens = 0, whole_squares = 0;
+    for (const std::int64_t s : load.sequences) {
+      const double tokens = static_cast<double>(load.lengths[s]);
+      whole_tokens += tokens;
+      whole_squares += tokens * tokens;
+    }
+    attention_target_ = kFullAttention * load.square_seconds * whole_squares / num_ranks;
     // Whole sequences leave room for what the node holds of cut ones.
     whole_cap_ = std::min(load.token_cap,
                           std::max(1.01 * whole_tokens / num_ranks + 32, load.token_cap - 1.02 * load.cut_tokens / num_ranks));
@@ -43,41 +70,64 @@ class Division {
   void place(std::int64_t s) {
     const std::int64_t length = load_.lengths[s];
     const double tokens = static_cast<double>(length);
-    const double seconds = load_.square_seconds * tokens * tokens + load_.token_seconds * tokens;
+    const double attention = load_.square_seconds * tokens * tokens;
+    const double seconds = attention + load_.token_seconds * tokens;
+    const bool is_small = length < kSmallestCutLength || load_.num_ranks == 1;
+    const bool is_long = !is_small && seconds > way_.ring_fraction * load_.target_seconds;
+    if (is_long && way_.leveling != Leveling::kWork) {
+      place_by_attention(s, attention);
+      return;
+    }
     int best = -1;
     for (int r = 0; r < load_.num_ranks; ++r) {
       if (static_cast<double>(tokens_[r] + length) <= whole_cap_ && (best < 0 || level(r) < level(best))) best = r;
     }
-    const bool is_small = length < kSmallestCutLength || load_.num_ranks == 1;
-    if (best >= 0 &&
-        (is_small || (seconds <= ring_fraction_ * load_.target_seconds && level(best) + seconds <= load_.target_seconds))) {
-      add(best, length, seconds - load_.token_seconds * tokens);
-      result_.rings.push_back({s, {best}, {length}});
+    if (best >= 0 && (is_small || (!is_long && level(best) + seconds <= load_.target_seconds))) {
+      place_whole(s, best);
       return;
     }
-    place_on_ring(s, length, seconds);
+    std::vector<double> levels(load_.num_ranks);
+    for (int r = 0; r < load_.num_ranks; ++r) levels[r] = level(r);
+    place_on_ring(s, seconds, levels, load_.target_seconds, 2);
   }
 
-  void place_on_ring(std::int64_t s, std::int64_t length, double seconds) {
-    std::vector<int> order(load_.num_ranks);  // by level
+  void place_by_attention(std::int64_t s, double attention) {
+    const int lowest = static_cast<int>(std::min_element(attention_.begin(), attention_.end()) - attention_.begin());
+    if (way_.leveling == Leveling::kAttention && attention_[lowest] + attention <= attention_target_ &&
+        static_cast<double>(tokens_[lowest] + load_.lengths[s]) <= whole_cap_) {
+      place_whole(s, lowest);
+    } else {
+      place_on_ring(s, attention, attention_, attention_target_, way_.leveling == Leveling::kEveryRank ? load_.num_ranks : 2);
+    }
+  }
+
+  void place_whole(std::int64_t s, int rank) {
+    const double tokens = static_cast<double>(load_.lengths[s]);
+    add(rank, load_.lengths[s], load_.square_seconds * tokens * tokens);
+    result_.rings.push_back({s, {rank}, {load_.lengths[s]}});
+  }
+
+  /// The smallest ring, of the ranks with the lowest of `levels`, on which pouring `seconds` of work stays within `target`.
+  void place_on_ring(std::int64_t s, double seconds, const std::vector<double>& levels, double target, int smallest_size) {
+    const std::int64_t length = load_.lengths[s];
+    std::vector<int> order(load_.num_ranks);
     for (int r = 0; r < load_.num_ranks; ++r) order[r] = r;
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return level(a) < level(b); });
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return levels[a] < levels[b]; });
     const double per_token = seconds / static_cast<double>(length);
     std::vector<double> contents, widths, rooms;
-    int next_size = 2;
+    int next_size = std::min(smallest_size, load_.num_ranks);
     for (int size = 1; size <= load_.num_ranks; ++size) {
       const int rank = order[size - 1];
-      contents.push_back(level(rank));
+      contents.push_back(levels[rank]);
       widths.push_back(1);
       rooms.push_back(std::max(0.0, whole_cap_ - static_cast<double>(tokens_[rank])) * per_token);
-      if ((size == 1 && load_.num_ranks > 1) || (size < load_.num_ranks && size < next_size)) continue;
+      if (size < next_size && size < load_.num_ranks) continue;
       next_size = size + 1 + size / kSizeStep;
       const Poured poured = pour(seconds, contents, widths, rooms);
       if (size < load_.num_ranks) {
         const double smallest = *std::min_element(poured.added.begin(), poured.added.end());
         const std::int64_t wanted = std::min(kSmallestShare, length / 16);
-        if (poured.left_over > 1e-9 * seconds || poured.level > load_.target_seconds ||
-            smallest < static_cast<double>(wanted) * per_token)
+        if (poured.left_over > 1e-9 * seconds || poured.level > target || smallest < static_cast<double>(wanted) * per_token)
           continue;
       } else if (poured.left_over > 1e-9 * seconds) {
         result_.keeps_cap = false;
@@ -95,20 +145,21 @@ class Division {
         ranks.push_back(order[i]);
         sorted_shares.push_back(shares[i]);
       }
-      add_ring(s, length, seconds, ranks, sorted_shares);
+      add_ring(s, length, ranks, sorted_shares);
       return;
     }
   }
 
-  void add_ring(std::int64_t s, std::int64_t length, double seconds, const std::vector<int>& ranks,
-                const std::vector<std::int64_t>& shares) {
+  void add_ring(std::int64_t s, std::int64_t length, const std::vector<int>& ranks, const std::vector<std::int64_t>& shares) {
     Ring ring{s, {}, {}};
     for (std::size_t i = 0; i < ranks.size(); ++i) {
       if (shares[i] == 0) continue;
       ring.ranks.push_back(ranks[i]);
       ring.shares.push_back(shares[i]);
-      const double part = static_cast<double>(shares[i]) / static_cast<double>(length);
-      add(ranks[i], shares[i], part * seconds - load_.token_seconds * static_cast<double>(shares[i]));
+      const double attention = load_.square_seconds * static_cast<double>(length) * static_cast<double>(shares[i]);
+      add(ranks[i], shares[i], attention);
+      received_tokens_[ranks[i]] += static_cast<double>(length - shares[i]);
+      ring_tokens_[ranks[i]] += static_cast<double>(shares[i]);
     }
     result_.rings.push_back(std::move(ring));
   }
@@ -137,8 +188,14 @@ class Division {
       for (int r = 0; r < num_ranks; ++r) contents[r] = level(r) + cut.added[r];
       const double home_seconds = load_.home_tokens * load_.token_seconds;
       const Poured home = pour(home_seconds, contents, widths, home_rooms);
-      double makespan = 0;
-      for (int r = 0; r < num_ranks; ++r) makespan = std::max(makespan, contents[r] + home.added[r]);
+      double makespan = 0, longest_linear = 0, longest_wire = 0;
+      for (int r = 0; r < num_ranks; ++r) {
+        makespan = std::max(makespan, contents[r] + home.added[r]);
+        longest_wire = std::max(longest_wire, kRingPasses * load_.ring_token_seconds * received_tokens_[r]);
+        longest_linear = std::max(longest_linear, load_.token_seconds * ring_tokens_[r] + home.added[r]);
+      }
+      // Where all of a rank's tokens are in rings, nothing else runs while keys and values come and gradients return.
+      makespan = std::max(makespan, longest_linear + longest_wire);
       const bool has_room = cut.left_over <= 1e-9 * load_.cut_attention_seconds && home.left_over <= 1e-9 * home_seconds;
       if (!is_first && makespan >= result_.makespan_seconds) continue;
       if (!is_first && !has_room) continue;
@@ -156,10 +213,13 @@ class Division {
   }
 
   const NodeLoad& load_;
-  double ring_fraction_;
+  Way way_;
+  double attention_target_ = 0;
   double whole_cap_;
   bool has_room_ = true;
   std::vector<double> attention_;
+  std::vector<double> ring_tokens_;      ///< of sequences shared with other ranks
+  std::vector<double> received_tokens_;  ///< keys and values that rings bring, once
   std::vector<std::int64_t> tokens_;
   NodeDivision result_;
 };
@@ -169,8 +229,9 @@ class Division {
 NodeDivision divide_node(const NodeLoad& load) {
   NodeDivision best;
   bool is_first = true;
-  for (const double fraction : kRingFractions) {
-    NodeDivision division = Division(load, fraction).run();
+  for (const Way& way : kWays) {
+    if (way.leveling == Leveling::kEveryRank && load.num_ranks > kLargestSpread) continue;
+    NodeDivision division = Division(load, way).run();
     const bool is_better = is_first || (division.keeps_cap && !best.keeps_cap) ||
                            (division.keeps_cap == best.keeps_cap && division.makespan_seconds < best.makespan_seconds);
     if (is_better) best = std::move(division);

@@ -18,6 +18,7 @@ struct NodeLoad {
   double home_tokens = 0;                   ///< tokens of cut sequences whose linear work is here
   double square_seconds = 0;                ///< attention of one token squared
   double token_seconds = 0;                 ///< linear work of one token
+  double ring_token_seconds = 0;            ///< keys and values of one token over a link of the node
   double token_cap = 0;                     ///< of one rank
   double target_seconds = 0;                ///< time per rank that is good enough
 };
@@ -27,13 +28,13 @@ struct NodeDivision {
   std::vector<Ring> rings;           ///< of whole sequences; one rank: local
   std::vector<double> cut_fraction;  ///< by rank: part of the node's cut attention; sums to 1 if there is any
   std::vector<double> home_tokens;   ///< by rank
-  double makespan_seconds = 0;       ///< of the slowest rank: attention and linear work
+  double makespan_seconds = 0;  ///< of the slowest rank: attention and linear work, or linear work of rings and their messages
   bool keeps_cap = true;
 };
 
 /// Divides a node's load: sequences longest first to the rank of least time, or, above a threshold, on the smallest ring that
-/// levels out; then cut attention and home tokens fill the ranks to one level. Tries a fixed list of thresholds. Cost: n log n +
-/// n * P log P for each threshold tried.
+/// levels work or attention, or on every rank; then cut attention and home tokens fill the ranks to one level. Tries a fixed list
+/// of thresholds. Cost: n log n + n * P log P for each threshold tried.
 NodeDivision divide_node(const NodeLoad& load);
 
 }  // namespace ballast::scheduler

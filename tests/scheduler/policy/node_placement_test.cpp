@@ -1,0 +1,103 @@
+#include "scheduler/policy/node_placement.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "scheduler/plan/layout.h"
+
+namespace ballast::scheduler {
+namespace {
+
+/// A node of 8 ranks on which one token costs as much linear work as 35,873 causal pairs of attention.
+struct Case {
+  std::vector<std::int64_t> lengths;
+  std::vector<std::int64_t> sequences;
+  NodeLoad load;
+
+  Case(std::vector<std::int64_t> all, double home_tokens, double cap) : lengths(std::move(all)) {
+    std::sort(lengths.begin(), lengths.end(), std::greater<>());
+    sequences.resize(lengths.size());
+    std::iota(sequences.begin(), sequences.end(), 0);
+    load.num_ranks = 8;
+    load.sequences = sequences;
+    load.lengths = lengths;
+    load.home_tokens = home_tokens;
+    load.square_seconds = 1;
+    load.token_seconds = 35873;
+    load.token_cap = cap;
+    load.target_seconds = 1.01 * mean_seconds();
+  }
+
+  double mean_seconds() const {
+    double sum = load.token_seconds * load.home_tokens;
+    for (const std::int64_t length : lengths) {
+      const double tokens = static_cast<double>(length);
+      sum += load.square_seconds * tokens * tokens + load.token_seconds * tokens;
+    }
+    return sum / load.num_ranks;
+  }
+};
+
+std::vector<std::int64_t> tokens_by_rank(const NodeDivision& division, int num_ranks) {
+  std::vector<std::int64_t> tokens(num_ranks, 0);
+  for (const Ring& ring : division.rings) {
+    for (std::size_t i = 0; i < ring.ranks.size(); ++i) tokens[ring.ranks[i]] += ring.shares[i];
+  }
+  return tokens;
+}
+
+// One long sequence among short ones, and so many home tokens that every rank comes close to the cap: a rank of short sequences
+// alone would have no room for the tokens that level it.
+TEST(DivideNode, IsLevelWhereTokensReachTheCap) {
+  const Case c({11165, 2900, 2233, 1855, 1533, 1216, 1021, 846, 750, 683, 600, 600, 550, 500, 450, 400, 350, 300, 250, 200, 150},
+               4980, 4480);
+  const NodeDivision division = divide_node(c.load);
+  EXPECT_TRUE(division.keeps_cap);
+  EXPECT_LE(division.makespan_seconds, 1.02 * c.mean_seconds());
+}
+
+// A link on which keys and values take as long as linear work: rings of all ranks would level work, but wait.
+TEST(DivideNode, SlowLinksMakeRingsSmall) {
+  Case c({5634, 5425, 5167, 4732, 4179, 2406, 2357, 1941, 519, 361}, 0, 4500);
+  const auto received = [&] {
+    double most = 0;
+    std::vector<double> tokens(8, 0);
+    for (const Ring& ring : divide_node(c.load).rings) {
+      for (std::size_t i = 0; i < ring.ranks.size(); ++i) {
+        most = std::max(most, tokens[ring.ranks[i]] += static_cast<double>(c.lengths[ring.sequence] - ring.shares[i]));
+      }
+    }
+    return most;
+  };
+  const double with_fast_links = received();
+  c.load.ring_token_seconds = 0.1 * c.load.token_seconds;
+  EXPECT_LT(received(), 0.6 * with_fast_links);
+}
+
+TEST(DivideNode, EveryTokenHasOneRankAndTheCapIsKept) {
+  EXPECT_TRUE(rc::check([] {
+    const auto lengths =
+        *rc::gen::nonEmpty(rc::gen::container<std::vector<std::int64_t>>(rc::gen::inRange<std::int64_t>(1, 9000)));
+    const double total = static_cast<double>(std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0}));
+    const double home_tokens = *rc::gen::inRange(0, 4000);
+    const double cap = (total + home_tokens) / 8 * (1 + 0.01 * *rc::gen::inRange(3, 60)) + static_cast<double>(lengths.size());
+    const Case c(lengths, home_tokens, cap);
+    const NodeDivision division = divide_node(c.load);
+    std::vector<std::int64_t> placed(c.lengths.size(), 0);
+    for (const Ring& ring : division.rings) {
+      placed[ring.sequence] += std::accumulate(ring.shares.begin(), ring.shares.end(), std::int64_t{0});
+    }
+    RC_ASSERT(placed == c.lengths);
+    const double homes = std::accumulate(division.home_tokens.begin(), division.home_tokens.end(), 0.0);
+    if (!division.keeps_cap) return;
+    RC_ASSERT(std::abs(homes - home_tokens) < 1e-3);
+    const std::vector<std::int64_t> tokens = tokens_by_rank(division, 8);
+    for (int r = 0; r < 8; ++r) RC_ASSERT(static_cast<double>(tokens[r]) + division.home_tokens[r] <= cap + 1e-3);
+  }));
+}
+
+}  // namespace
+}  // namespace ballast::scheduler
