@@ -254,41 +254,39 @@ class Planner {
     return num_giants;
   }
 
+  /// Longest first, each to the node of least work that has room. Nodes without room wait until a sequence is short enough.
   void place_whole(Candidate& candidate, std::size_t first, double limit, std::int64_t& violations) {
     using Entry = std::tuple<double, int>;
-    std::priority_queue<Entry, std::vector<Entry>, std::greater<>> queue;
-    std::vector<int> parked;
+    std::priority_queue<Entry, std::vector<Entry>, std::greater<>> by_work;
+    std::priority_queue<Entry> by_room;  // largest room first; ties to the lowest node
+    const auto room = [&](int n, double cap) {
+      return cap * ranks_of(n) - candidate.nodes[n].tokens - candidate.nodes[n].cut_tokens;
+    };
     const auto push = [&](int n) {
-      const NodeState& node = candidate.nodes[n];
-      queue.emplace((node.seconds + node.cut_seconds) / ranks_of(n), n);
+      by_work.emplace((candidate.nodes[n].seconds + candidate.nodes[n].cut_seconds) / ranks_of(n), n);
     };
     for (int n = 0; n < topology_.num_nodes(); ++n) push(n);
     for (std::size_t i = first; i < order_.size(); ++i) {
       const std::int64_t s = order_[i];
       const double tokens = tokens_of(s);
+      while (!by_room.empty() && std::get<0>(by_room.top()) >= tokens) {
+        push(-std::get<1>(by_room.top()));
+        by_room.pop();
+      }
       int chosen = -1;
-      while (!queue.empty()) {
-        const int n = std::get<1>(queue.top());
-        queue.pop();
-        if (candidate.nodes[n].tokens + candidate.nodes[n].cut_tokens + tokens <= limit * ranks_of(n)) {
+      while (chosen < 0 && !by_work.empty()) {
+        const int n = std::get<1>(by_work.top());
+        by_work.pop();
+        if (room(n, limit) >= tokens) {
           chosen = n;
-          break;
+        } else {
+          by_room.emplace(room(n, limit), -n);
         }
-        parked.push_back(n);
       }
       if (chosen < 0) {
-        double fewest = 0;
-        for (int n = 0; n < topology_.num_nodes(); ++n) {
-          const double held = (candidate.nodes[n].tokens + candidate.nodes[n].cut_tokens + tokens) / ranks_of(n);
-          if (chosen < 0 || held < fewest) {
-            chosen = n;
-            fewest = held;
-          }
-        }
-        if (fewest > node_cap_) ++violations;
-        parked.erase(std::remove(parked.begin(), parked.end(), chosen), parked.end());
-        for (const int n : parked) push(n);
-        parked.clear();
+        chosen = -std::get<1>(by_room.top());
+        by_room.pop();
+        if (room(chosen, node_cap_) < tokens) ++violations;
       }
       NodeState& node = candidate.nodes[chosen];
       node.sequences.push_back(s);
