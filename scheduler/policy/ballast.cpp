@@ -393,7 +393,7 @@ class Planner {
     const double group =
         static_cast<double>(num_heads_) / static_cast<double>(std::max<std::int64_t>(1, request_.model.num_key_value_heads));
     const double head_bytes = rates_.query_bytes / static_cast<double>(num_heads_);
-    double worst = 0, longest_cut = 0, longest_home = 0, longest_wire = 0;
+    double worst = 0, longest_cut = 0, longest_home = 0;
     for (std::size_t n = 0; n < candidate.nodes.size(); ++n) {
       const NodeState& node = candidate.nodes[n];
       const Node& machine = topology_.nodes[n];
@@ -426,11 +426,10 @@ class Planner {
       worst = std::max(worst, std::max({forward, wire, ring}) + std::max({backward, wire, 2 * ring}));
       longest_cut = std::max(longest_cut, node.cut_seconds / num_ranks);
       longest_home = std::max(longest_home, token_seconds_ * node.home_tokens / num_ranks);
-      longest_wire = std::max(longest_wire, wire);
     }
     // In every layer a token of a cut sequence goes from its home to its heads and back: what the slowest home and the slowest
     // heads take for all of them follows one another.
-    const double chain = longest_cut + longest_home + 2 * longest_wire;
+    const double chain = longest_cut + longest_home;
     return std::max(worst, chain) / rank_seconds_;
   }
 
