@@ -73,7 +73,7 @@ std::int64_t row_in(std::span<const Chunk> chunks, const Chunk& chunk) {
 AttentionProgram::AttentionProgram(const scheduler::MicroBatch& micro_batch, scheduler::HeadCounts heads,
                                    const std::vector<int>& node_of_rank, int rank, TaskOrder order,
                                    std::int64_t most_rows_per_block)
-    : rank_(rank), order_(order), heads_(heads), expansion_(micro_batch, heads, node_of_rank) {
+    : rank_(rank), order_(order), heads_(heads), expansion_(micro_batch, heads, node_of_rank, rank) {
   const std::vector<Chunk>& home = micro_batch.homes.at(static_cast<std::size_t>(rank));
   // Who computes what depends neither on the pass nor on whose keys are read.
   const scheduler::LateTokens late(expansion_.rank(rank, Pass::kForward, KeyValueUse::kForeign));

@@ -71,12 +71,37 @@ void trim(AttentionSlice& slice) {
   slice.keys.resize(kept);
 }
 
+bool contains(const std::vector<int>& ranks, int rank) { return std::find(ranks.begin(), ranks.end(), rank) != ranks.end(); }
+
+/// Flags by sequence; the list grows as far as there are flags.
+void set_flag(std::vector<bool>& flags, std::int64_t sequence) {
+  if (static_cast<std::size_t>(sequence) >= flags.size()) flags.resize(static_cast<std::size_t>(sequence) + 1);
+  flags[static_cast<std::size_t>(sequence)] = true;
+}
+bool has_flag(const std::vector<bool>& flags, std::int64_t sequence) {
+  return static_cast<std::size_t>(sequence) < flags.size() && flags[static_cast<std::size_t>(sequence)];
+}
+
+std::vector<bool> sequences_at_home(const MicroBatch& micro_batch, int rank) {
+  std::vector<bool> flags;
+  for (const Chunk& chunk : micro_batch.homes[static_cast<std::size_t>(rank)]) set_flag(flags, chunk.sequence);
+  return flags;
+}
+
 class SliceMaker {
  public:
-  SliceMaker(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank, int max_slices_per_part)
-      : heads_(heads), node_of_rank_(node_of_rank), max_slices_per_part_(std::max(1, max_slices_per_part)), homes_(micro_batch) {}
+  SliceMaker(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank, int max_slices_per_part,
+             std::optional<int> only_rank)
+      : heads_(heads),
+        node_of_rank_(node_of_rank),
+        max_slices_per_part_(std::max(1, max_slices_per_part)),
+        only_rank_(only_rank),
+        homes_(only_rank ? HomeIndex(micro_batch, sequences_of_rank(micro_batch, *only_rank)) : HomeIndex(micro_batch)) {
+    if (only_rank) at_home_ = sequences_at_home(micro_batch, *only_rank);
+  }
 
   void operator()(const Ring& ring) {
+    if (!concerns(ring.sequence, ring.ranks)) return;
     AttentionSlice slice = all_heads(ring.sequence);
     slice.ranks = ring.ranks;
     slice.queries = zigzag_lists(ring.sequence, ring.shares);
@@ -85,6 +110,7 @@ class SliceMaker {
   }
   void operator()(const HeadRing& ring) {
     for (const HeadPart& part : ring.parts) {
+      if (!concerns(ring.sequence, part.ranks)) continue;
       AttentionSlice slice;
       slice.sequence = ring.sequence;
       slice.ranks = part.ranks;
@@ -164,6 +190,7 @@ class SliceMaker {
   }
   /// Queries of one sequence on one rank that has all the keys they see.
   void add_alone(AttentionSlice slice, int rank, std::vector<Chunk> queries) {
+    if (!concerns(slice.sequence, {rank})) return;
     queries = joined(std::move(queries));
     if (queries.empty()) return;
     slice.ranks = {rank};
@@ -176,6 +203,10 @@ class SliceMaker {
     trim(slice);
     slice.zone = zone(slice);
     slices_.push_back(std::move(slice));
+  }
+
+  bool concerns(std::int64_t sequence, const std::vector<int>& ranks) const {
+    return !only_rank_ || has_flag(at_home_, sequence) || contains(ranks, *only_rank_);
   }
 
   Zone zone(const AttentionSlice& slice) const {
@@ -202,6 +233,8 @@ class SliceMaker {
   HeadCounts heads_;
   const std::vector<int>& node_of_rank_;
   int max_slices_per_part_;
+  std::optional<int> only_rank_;
+  std::vector<bool> at_home_;  ///< by sequence: the one rank is a home
   HomeIndex homes_;
   std::vector<AttentionSlice> slices_;
 };
@@ -209,10 +242,46 @@ class SliceMaker {
 }  // namespace
 
 std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, HeadCounts heads,
-                                             const std::vector<int>& node_of_rank, int max_slices_per_part) {
-  SliceMaker maker(micro_batch, heads, node_of_rank, max_slices_per_part);
+                                             const std::vector<int>& node_of_rank, int max_slices_per_part,
+                                             std::optional<int> only_rank) {
+  SliceMaker maker(micro_batch, heads, node_of_rank, max_slices_per_part, only_rank);
   for (const AttentionWork& work : micro_batch.work) std::visit(maker, work);
   return maker.sorted();
+}
+
+std::vector<bool> sequences_of_rank(const MicroBatch& micro_batch, int rank) {
+  std::vector<bool> flags = sequences_at_home(micro_batch, rank);
+  struct Marker {
+    int rank;
+    std::vector<bool>& flags;
+    void operator()(const Ring& ring) const {
+      if (contains(ring.ranks, rank)) set_flag(flags, ring.sequence);
+    }
+    void operator()(const HeadRing& ring) const {
+      for (const HeadPart& part : ring.parts) {
+        if (contains(part.ranks, rank)) return set_flag(flags, ring.sequence);
+      }
+    }
+    void operator()(const AllGather& gather) const {
+      for (std::size_t i = 0; i < gather.ranks.size(); ++i) {
+        if (gather.ranks[i] != rank) continue;
+        for (const Chunk& chunk : gather.queries[i]) set_flag(flags, chunk.sequence);
+      }
+    }
+    void operator()(const HeadAllToAll& all_to_all) const {
+      if (!contains(all_to_all.ranks, rank)) return;
+      for (const std::vector<Chunk>& chunks : all_to_all.tokens) {
+        for (const Chunk& chunk : chunks) set_flag(flags, chunk.sequence);
+      }
+    }
+    void operator()(const TaskSet& set) const {
+      for (const AttentionTask& task : set.tasks) {
+        if (task.rank == rank) set_flag(flags, task.sequence);
+      }
+    }
+  };
+  for (const AttentionWork& work : micro_batch.work) std::visit(Marker{rank, flags}, work);
+  return flags;
 }
 
 int key_head_begin(const AttentionSlice& slice, HeadCounts heads) { return slice.head_begin / (heads.query / heads.key_value); }

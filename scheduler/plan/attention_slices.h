@@ -1,6 +1,7 @@
 #pragma once
 // The one form to which every kind of attention work comes down: heads of a sequence on members that hold queries and keys.
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "scheduler/plan/plan.h"
@@ -32,15 +33,24 @@ struct AttentionSlice {
   bool operator==(const AttentionSlice&) const = default;
 };
 
+/// Attention of a head part starts with the first of at most so many slices.
+inline constexpr int kMostSlicesPerPart = 4;
+
 /// Every piece of work of a micro-batch as slices, sorted by (zone, sequence, head, first query). Each has a query.
 ///  Ring: one slice. HeadRing: each part, cut further into at most `max_slices_per_part` slices, so that attention can start with
 ///  the first of them; cuts are where the key/value head changes, so that no key goes to a part twice. HeadAllToAll: for each
 ///  member and sequence a slice with that member's heads, alone. AllGather, TaskSet: for each rank and sequence a slice of all
 ///  heads, alone, whose keys reach from 0 to its last query.
 /// The zone of a slice is that of its farthest pair of ranks, homes and members, between which something travels.
-/// Input: a valid plan's micro-batch; nodes of all ranks. Cost: linear in the result and its transfers, plus sorting.
+/// With `only_rank`, only slices of which that rank is a member or a home of the sequence, in the same order.
+/// Input: a valid plan's micro-batch; nodes of all ranks. Cost: linear in the result and its transfers, plus sorting; one pass
+/// over the work and the homes of all ranks.
 std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, HeadCounts heads,
-                                             const std::vector<int>& node_of_rank, int max_slices_per_part = 4);
+                                             const std::vector<int>& node_of_rank, int max_slices_per_part = kMostSlicesPerPart,
+                                             std::optional<int> only_rank = std::nullopt);
+
+/// By sequence: whether a rank is a home of some of its tokens or a member of its work.
+std::vector<bool> sequences_of_rank(const MicroBatch& micro_batch, int rank);
 
 /// Key/value heads [key_head_begin, key_head_end) that the query heads of a slice read.
 int key_head_begin(const AttentionSlice& slice, HeadCounts heads);

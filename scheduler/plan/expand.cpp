@@ -4,8 +4,6 @@
 #include <tuple>
 #include <utility>
 
-#include "scheduler/plan/home_index.h"
-
 namespace ballast::scheduler {
 
 namespace {
@@ -27,6 +25,18 @@ void group_by_rank(std::size_t num_items, int num_ranks, const RankOf& rank_of, 
   for (std::size_t i = 0; i < num_items; ++i) grouped[next[rank_of(i)]++] = static_cast<int>(i);
 }
 
+/// Rounds after the first of the largest ring.
+int most_rounds(const MicroBatch& micro_batch) {
+  std::size_t most_members = 1;
+  for (const AttentionWork& work : micro_batch.work) {
+    if (const auto* ring = std::get_if<Ring>(&work)) most_members = std::max(most_members, ring->ranks.size());
+    if (const auto* heads = std::get_if<HeadRing>(&work)) {
+      for (const HeadPart& part : heads->parts) most_members = std::max(most_members, part.ranks.size());
+    }
+  }
+  return static_cast<int>(most_members) - 1;
+}
+
 bool is_key_value(Payload payload) { return payload == Payload::kKeyValue || payload == Payload::kKeyValueGradient; }
 
 }  // namespace
@@ -35,7 +45,9 @@ bool is_key_value(Payload payload) { return payload == Payload::kKeyValue || pay
 class AttentionExpansion::Collector {
  public:
   Collector(const AttentionExpansion& expansion, int rank)
-      : expansion_(expansion), rank_(rank), exchange_at_(static_cast<std::size_t>(expansion.num_positions_), -1) {}
+      : expansion_(expansion),
+        rank_(rank),
+        exchange_at_(static_cast<std::size_t>(expansion.position(Stage::kReturn, expansion.num_queues() - 1, 0)) + 1, -1) {}
 
   void send(Stage stage, int round, const Seat& seat, Payload payload, const Chunk& chunk, int dst) {
     exchange(stage, round, seat).sends.push_back(parcel(seat, payload, chunk, rank_, dst));
@@ -90,9 +102,18 @@ class AttentionExpansion::Collector {
 };
 
 AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank)
-    : heads_(heads), slices_(attention_slices(micro_batch, heads, node_of_rank)) {
-  const HomeIndex homes(micro_batch);
-  const int num_ranks = static_cast<int>(node_of_rank.size());
+    : AttentionExpansion(heads, attention_slices(micro_batch, heads, node_of_rank), HomeIndex(micro_batch),
+                         most_rounds(micro_batch), static_cast<int>(node_of_rank.size())) {}
+
+AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank,
+                                       int only_rank)
+    : AttentionExpansion(heads, attention_slices(micro_batch, heads, node_of_rank, kMostSlicesPerPart, only_rank),
+                         HomeIndex(micro_batch, sequences_of_rank(micro_batch, only_rank)), most_rounds(micro_batch),
+                         static_cast<int>(node_of_rank.size())) {}
+
+AttentionExpansion::AttentionExpansion(HeadCounts heads, std::vector<AttentionSlice> slices, const HomeIndex& homes,
+                                       int most_rounds, int num_ranks)
+    : heads_(heads), slices_(std::move(slices)), most_rounds_(most_rounds) {
   const auto add_pieces = [&](const std::vector<Chunk>& chunks, Pieces& pieces) {
     pieces.first_of_seat.push_back(static_cast<int>(pieces.pieces.size()));
     for (const Chunk& chunk : chunks) {
@@ -123,18 +144,7 @@ AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts
         pieces->pieces.size(), num_ranks, [&](std::size_t i) { return pieces->pieces[i].home; }, pieces->by_home,
         pieces->first_of_home);
   }
-
-  num_rounds_.assign(static_cast<std::size_t>(num_waves) + 2, 0);
-  for (const Seat& seat : seats_) {
-    int& rounds = num_rounds_[queue(seat.slice)];
-    rounds = std::max(rounds, seat.last_viewer);
-  }
-  int next = num_queues();
-  for (const int rounds : num_rounds_) {
-    first_position_.push_back(next);
-    next += rounds + 2;
-  }
-  num_positions_ = 4 * next;
+  num_queues_ = num_waves + 2;
 }
 
 void AttentionExpansion::add_viewers(int first_seat) {
@@ -157,15 +167,17 @@ int AttentionExpansion::queue(int slice) const {
   return num_queues() - (one.zone == Zone::kNode ? 2 : 1);
 }
 
-/// Place of an exchange in the order that all ranks share. A queue has positions for its rounds, one more for the last
-/// kRotateGradients and the return, and the next queue's first kRotate goes there too, before them.
+/// Place of an exchange in the order that all ranks share: dispatches by queue; then each queue has positions for its rounds, one
+/// more for the last kRotateGradients and the return, and the next queue's first kRotate goes there too, before them.
 int AttentionExpansion::position(Stage stage, int queue, int round) const {
   if (stage == Stage::kDispatch) return queue;
-  int at = first_position_[queue];
+  const int positions_of_queue = most_rounds_ + 2;
+  const auto first = [&](int q) { return num_queues_ + q * positions_of_queue; };
+  int at = first(queue);
   if (stage == Stage::kReturn) {
-    at += num_rounds_[queue] + 1;
+    at += most_rounds_ + 1;
   } else if (stage == Stage::kRotate && round == 1 && queue > 0) {
-    at = first_position_[queue - 1] + num_rounds_[queue - 1] + 1;
+    at = first(queue - 1) + most_rounds_ + 1;
   } else {
     at += round;
   }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "scheduler/plan/attention_slices.h"
+#include "scheduler/plan/home_index.h"
 
 namespace ballast::scheduler {
 
@@ -93,10 +94,14 @@ class AttentionExpansion {
   /// Input: a valid plan's micro-batch, homes of all ranks included; what is given may be destroyed afterwards.
   /// Cost: linear in the number of parcels of dispatch and return and in the members of slices, plus sorting of homes.
   AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank);
+  /// For one rank alone, which is all that rank() may be asked for: slices in which it has no part are left out, so slices and
+  /// queues count otherwise than for all ranks, in the same order. Cost: as above for its slices; one pass over all work and
+  /// homes.
+  AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank, int only_rank);
 
   const std::vector<AttentionSlice>& slices() const { return slices_; }
   /// Queues in which nothing is to do included.
-  int num_queues() const { return static_cast<int>(num_rounds_.size()); }
+  int num_queues() const { return num_queues_; }
   /// Queue of a slice.
   int queue(int slice) const;
   /// Whether a queue is of the cluster zone.
@@ -128,6 +133,8 @@ class AttentionExpansion {
     int last_viewer = 0;   ///< the farthest one
   };
 
+  AttentionExpansion(HeadCounts heads, std::vector<AttentionSlice> slices, const HomeIndex& homes, int most_rounds,
+                     int num_ranks);
   void add_viewers(int first_seat);
   int position(Stage stage, int queue, int round) const;
 
@@ -138,9 +145,8 @@ class AttentionExpansion {
   std::vector<int> first_of_rank_;  ///< into seats_by_rank_
   Pieces query_pieces_;
   Pieces key_pieces_;
-  std::vector<int> num_rounds_;      ///< by queue: the last round of a kRotate; 0 if nothing rotates
-  std::vector<int> first_position_;  ///< by queue: its round 0 in the order of exchanges
-  int num_positions_ = 0;
+  int num_queues_ = 0;
+  int most_rounds_ = 0;  ///< of any work of the micro-batch, so that one rank's expansion has the order of all
 };
 
 }  // namespace ballast::scheduler

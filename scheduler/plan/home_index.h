@@ -13,6 +13,8 @@ class HomeIndex {
  public:
   /// Cost: sorts the homes' chunks.
   explicit HomeIndex(const MicroBatch& micro_batch);
+  /// Of flagged sequences alone; those beyond the list are not. Cost: a pass over all chunks, and sorting of theirs.
+  HomeIndex(const MicroBatch& micro_batch, const std::vector<bool>& sequences);
 
   /// Calls visit(begin, end, rank) for the parts of `chunk`, ascending, each inside one chunk of one home.
   /// `visit` returns whether to go on. Cost: linear in the parts, plus a binary search.
@@ -33,6 +35,9 @@ class HomeIndex {
     std::int64_t end = 0;
     int rank = 0;
   };
+  template <typename IsWanted>
+  void collect(const MicroBatch& micro_batch, const IsWanted& is_wanted);
+
   std::vector<HomeChunk> chunks_;  ///< by sequence and token
 };
 

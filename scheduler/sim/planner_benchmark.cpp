@@ -76,7 +76,7 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
                            static_cast<int>(request.model.num_key_value_heads)};
     if (num_expanded_steps(plan) <= most_ring_steps) {
       for (const MicroBatch& micro_batch : plan.micro_batches) {
-        const AttentionExpansion expansion(micro_batch, heads, topology.node_of_rank);
+        const AttentionExpansion expansion(micro_batch, heads, topology.node_of_rank, 0);
         for (const Pass pass : {Pass::kForward, Pass::kBackward}) expansion.rank(0, pass);
       }
     }

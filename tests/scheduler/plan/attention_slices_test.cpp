@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
+#include <map>
 #include <set>
 
 #include "scheduler/plan/expand.h"
@@ -213,6 +214,51 @@ TEST(AttentionSlices, ZoneIsThatOfTheFarthestMessage) {
       }
     }
     for (std::size_t i = 0; i < farthest.size(); ++i) RC_ASSERT(farthest[i] == expansion.slices()[i].zone);
+  }));
+}
+
+/// A rank's part with its slices and queues counted from zero in the order of `expansion`.
+RankAttention renumbered(RankAttention part, const AttentionExpansion& expansion, int rank,
+                         const std::vector<bool>& sequences_at_home) {
+  std::map<int, int> slices, queues;
+  for (int i = 0; i < static_cast<int>(expansion.slices().size()); ++i) {
+    const AttentionSlice& slice = expansion.slices()[i];
+    const bool is_member = std::find(slice.ranks.begin(), slice.ranks.end(), rank) != slice.ranks.end();
+    if (is_member || sequences_at_home[slice.sequence]) slices.emplace(i, static_cast<int>(slices.size()));
+  }
+  for (const AttentionExchange& exchange : part.exchanges) queues.emplace(exchange.queue, 0);
+  for (const BlockTask& task : part.tasks) queues.emplace(task.queue, 0);
+  int count = 0;
+  for (auto& [queue, number] : queues) number = count++;
+  for (AttentionExchange& exchange : part.exchanges) {
+    exchange.queue = queues.at(exchange.queue);
+    for (Parcel& parcel : exchange.sends) parcel.slice = slices.at(parcel.slice);
+    for (Parcel& parcel : exchange.receives) parcel.slice = slices.at(parcel.slice);
+  }
+  for (BlockTask& task : part.tasks) {
+    task.queue = queues.at(task.queue);
+    task.slice = slices.at(task.slice);
+  }
+  return part;
+}
+
+TEST(AttentionExpansion, OfOneRankIsThatRanksPartOfAll) {
+  EXPECT_TRUE(rc::check("the same exchanges and tasks in the same order", [] {
+    const RandomMicroBatch random =
+        random_micro_batch(*rc::gen::noShrink(rc::gen::arbitrary<std::uint64_t>()), *rc::gen::inRange<std::int64_t>(1, 60));
+    const MicroBatch& micro_batch = random.plan.micro_batches[0];
+    const AttentionExpansion all(micro_batch, random.heads, random.node_of_rank);
+    for (int rank = 0; rank < static_cast<int>(random.node_of_rank.size()); ++rank) {
+      const AttentionExpansion one(micro_batch, random.heads, random.node_of_rank, rank);
+      std::vector<bool> sequences_at_home(random.plan.lengths.size());
+      for (const Chunk& chunk : micro_batch.homes[rank]) sequences_at_home[chunk.sequence] = true;
+      for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+        for (const KeyValueUse use : {KeyValueUse::kOwn, KeyValueUse::kForeign}) {
+          RC_ASSERT(renumbered(one.rank(rank, pass, use), one, rank, sequences_at_home) ==
+                    renumbered(all.rank(rank, pass, use), all, rank, sequences_at_home));
+        }
+      }
+    }
   }));
 }
 
