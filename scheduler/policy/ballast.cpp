@@ -323,12 +323,18 @@ class Planner {
       need[n] = least[n] + blend * (deficit[n] - least[n]);
       queue.emplace(need[n], -n);
     }
-    std::vector<int> full;
+    // Nodes without room for a unit wait until units are small enough: largest room first.
+    std::priority_queue<Entry> full;
+    const auto room = [&](int n) { return node_cap_ * ranks_of(n) - candidate.nodes[n].tokens - candidate.nodes[n].cut_tokens; };
     for (std::size_t i = first; i < candidate.cuts.size(); ++i) {
       Cut& cut = candidate.cuts[i];
       const std::int64_t num_units = num_heads_ * cut.num_blocks;
       const std::int64_t wide_count = (num_units + num_nodes - 1) / num_nodes;
-      full.clear();
+      while (!full.empty() && std::get<0>(full.top()) >= unit_tokens(cut, 0, 1)) {
+        const int n = -std::get<1>(full.top());
+        queue.emplace(need[n], -n);
+        full.pop();
+      }
       while (cut.given < num_units) {
         if (queue.empty()) {
           // No node has memory left: the emptiest one takes the rest.
@@ -336,10 +342,8 @@ class Planner {
           int emptiest = 0;
           double most = -1e300;
           for (int n = 0; n < num_nodes; ++n) {
-            const NodeState& node = candidate.nodes[n];
-            const double room = node_cap_ - (node.tokens + node.cut_tokens) / ranks_of(n);
-            if (room > most) {
-              most = room;
+            if (room(n) / ranks_of(n) > most) {
+              most = room(n) / ranks_of(n);
               emptiest = n;
             }
           }
@@ -352,23 +356,20 @@ class Planner {
         std::int64_t count = std::max<std::int64_t>(1, static_cast<std::int64_t>(std::max(0.0, wanted) / cut.unit_seconds + 0.5));
         count = std::min(count, num_units - cut.given);
         if (is_wide) count = std::min(count, wide_count);
-        const NodeState& node = candidate.nodes[n];
-        const double room = node_cap_ * ranks_of(n) - node.tokens - node.cut_tokens;
-        while (count > 0 && unit_tokens(cut, cut.given, count) > room) {
+        while (count > 0 && unit_tokens(cut, cut.given, count) > room(n)) {
           // Memory is nearly linear in the count: jump close, then step.
           const double held = unit_tokens(cut, cut.given, count);
-          const std::int64_t guess = static_cast<std::int64_t>(static_cast<double>(count) * std::max(0.0, room) / held);
+          const std::int64_t guess = static_cast<std::int64_t>(static_cast<double>(count) * std::max(0.0, room(n)) / held);
           count = std::min(count - 1, std::max<std::int64_t>(guess, 0));
         }
         if (count == 0) {
-          full.push_back(n);
+          full.emplace(room(n), -n);
           continue;
         }
         give(candidate, n, static_cast<int>(i), count);
         need[n] -= static_cast<double>(count) * cut.unit_seconds;
         queue.emplace(need[n], -n);
       }
-      for (const int n : full) queue.emplace(need[n], -n);
     }
   }
 
