@@ -148,7 +148,7 @@ Plan make_plan(const PlanRequest& request) {
     std::sort(micro_batch.sequences.begin(), micro_batch.sequences.end());
     micro_batch.work = std::move(placement.work);
     micro_batch.kv_source_layer = kv_sources(request.model.num_layers);
-    plan.is_routed = plan.is_routed || placement.is_routed;
+    plan.is_routed = request.options.is_routed.value_or(plan.is_routed || placement.is_routed);
     plan.micro_batches.push_back(std::move(micro_batch));
   }
   plan.ranks.assign(num_ranks, training_program(static_cast<int>(plan.micro_batches.size())));

@@ -74,6 +74,17 @@ TEST(MakePlan, RefusesWithNumbers) {
   EXPECT_THAT(message_of(request({4, 0}, 1)), HasSubstr("sequence 1 has 0 tokens"));
 }
 
+TEST(MakePlan, RoutingIsThePolicysUnlessAskedFor) {
+  PlanRequest wanted = request({9, 4}, 2, "zeppelin");
+  EXPECT_TRUE(make_plan(wanted).is_routed);
+  wanted.options.is_routed = false;
+  EXPECT_FALSE(make_plan(wanted).is_routed);
+  wanted = request({9, 4}, 2, "te_cp");
+  EXPECT_FALSE(make_plan(wanted).is_routed);
+  wanted.options.is_routed = true;
+  EXPECT_TRUE(make_plan(wanted).is_routed);
+}
+
 TEST(MakePlan, PlannerModeLetsThePolicyFormMicroBatches) {
   PlanRequest wanted = request({5, 20, 5, 10, 6}, 2, "hybrid_dp");
   wanted.options.tokens_per_micro_batch = 20;
