@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <queue>
 #include <tuple>
 
@@ -81,6 +82,28 @@ struct Candidate {
   double rank_cap = 0;
 };
 
+/// Every `size` nodes in a row as one.
+Topology grouped_nodes(const Topology& topology, int size) {
+  if (size == 1) return topology;
+  Topology result = topology;
+  result.nodes.clear();
+  for (int n = 0; n < topology.num_nodes(); ++n) {
+    if (n % size == 0) {
+      result.nodes.push_back(topology.nodes[n]);
+      continue;
+    }
+    Node& group = result.nodes.back();
+    group.num_ranks += topology.nodes[n].num_ranks;
+    group.num_nics += topology.nodes[n].num_nics;
+    group.nic_bytes_per_second = std::min(group.nic_bytes_per_second, topology.nodes[n].nic_bytes_per_second);
+  }
+  for (int n = 0; n < result.num_nodes(); ++n) {
+    const Node& group = result.nodes[n];
+    std::fill_n(result.node_of_rank.begin() + group.first_rank, group.num_ranks, n);
+  }
+  return result;
+}
+
 class Planner {
  public:
   explicit Planner(const PlacementRequest& request)
@@ -101,8 +124,9 @@ class Planner {
     for (const Node& node : topology_.nodes) largest_node_ = std::max(largest_node_, node.num_ranks);
   }
 
-  Placement run() {
-    if (order_.empty()) return {};
+  /// None if what was found exceeds the cap.
+  std::optional<Placement> run() {
+    if (order_.empty()) return Placement{};
     // Rounding may take half of the slack at most.
     const double cap = static_cast<double>(request_.token_cap);
     const double largest_cap = cap - std::min(kRounding * rank_tokens_, std::max(0.0, (cap - rank_tokens_) / 2));
@@ -434,7 +458,7 @@ class Planner {
     return std::max(worst, chain) / rank_seconds_;
   }
 
-  Placement finish(Candidate& candidate) {
+  std::optional<Placement> finish(Candidate& candidate) {
     Placement placement;
     const int num_nodes = topology_.num_nodes();
     const int num_ranks = topology_.num_ranks();
@@ -462,20 +486,7 @@ class Planner {
       placement.homes.resize(num_ranks);
       keeps_cap = add_homes(candidate, divisions, placement) && keeps_cap;
     }
-    if (keeps_cap || !exceeds_cap(placement)) return placement;
-    placement = place_as_one_node(candidate.rank_cap);
-    return exceeds_cap(placement) ? place_by_room(request_) : placement;
-  }
-
-  /// Rings of any ranks, as if the cluster were one node. Few heads or tiny nodes leave no memory for keys and values stored
-  /// twice; a ring stores every token once.
-  Placement place_as_one_node(double rank_cap) const {
-    NodeLoad load = prices(rank_cap);
-    load.num_ranks = topology_.num_ranks();
-    load.sequences = order_;
-    load.target_seconds = 1.01 * rank_seconds_;
-    Placement placement;
-    for (Ring& ring : divide_node(load).rings) placement.work.push_back(std::move(ring));
+    if (!keeps_cap && exceeds_cap(placement)) return std::nullopt;
     return placement;
   }
 
@@ -659,7 +670,15 @@ class Planner {
 
 Placement place_ballast(const PlacementRequest& request) {
   require_room(request, "ballast");
-  return Planner(request).run();
+  // A head whose keys and values do not fit a node, and few heads on tiny nodes, leave no memory for keys and values that are
+  // stored twice: groups of nodes are then planned as one node, in the end all of them, where every sequence is a ring.
+  for (int size = 1;; size *= 2) {
+    const Topology groups = grouped_nodes(request.topology, size);
+    const PlacementRequest grouped{request.lengths, request.sequences, groups,
+                                   request.model,   request.token_cap, request.tokens_per_rank};
+    if (std::optional<Placement> placement = Planner(grouped).run()) return *std::move(placement);
+    if (groups.num_nodes() == 1) return place_by_room(request);
+  }
 }
 
 }  // namespace ballast::scheduler

@@ -129,6 +129,22 @@ TEST(Ballast, FewHeadsOnTinyNodesAreLevelUnderATightCap) {
   EXPECT_LT(plan_load(plan, wanted.model, wanted.topology).imbalance, 1.3);
 }
 
+// One document is most of the batch, and keys and values of one of its heads are more than a node may hold.
+TEST(Ballast, AHeadThatDoesNotFitANodeIsARingOfGroupsOfNodes) {
+  std::vector<std::int64_t> lengths{400000};
+  for (int i = 0; i < 400; ++i) lengths.push_back(100 + 37 * (i % 50));
+  const PlanRequest wanted = request(64, 2, lengths, 1.1);
+  const Plan plan = make_plan(wanted);
+  int most_ranks = 0;
+  for (const AttentionWork& work : plan.micro_batches[0].work) {
+    if (const auto* ring = std::get_if<HeadRing>(&work)) {
+      for (const HeadPart& part : ring->parts) most_ranks = std::max(most_ranks, static_cast<int>(part.ranks.size()));
+    }
+  }
+  EXPECT_GT(most_ranks, 2);
+  EXPECT_LT(imbalance(wanted, plan), 1.1);
+}
+
 TEST(Ballast, LongAndShortTogetherAreLevel) {
   std::vector<std::int64_t> lengths{120000, 70000, 33000};
   for (int i = 0; i < 300; ++i) lengths.push_back(200 + 37 * (i % 50));
