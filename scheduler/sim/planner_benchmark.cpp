@@ -63,7 +63,7 @@ std::int64_t num_simulated_steps(const Plan& plan, const Topology& topology) {
 
 }  // namespace
 
-PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps) {
+PlannerScore score_planner(const PlanRequest& request, bool is_direct, std::int64_t most_ring_steps) {
   PlannerScore score;
   const Topology& topology = request.topology;
   const double begin = cpu_seconds();
@@ -72,6 +72,7 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
     PlanRequest planner = request;
     planner.planner_mode = true;
     plan = make_plan(planner);
+    if (is_direct) plan.is_routed = false;
     const HeadCounts heads{static_cast<int>(request.model.num_attention_heads),
                            static_cast<int>(request.model.num_key_value_heads)};
     if (num_expanded_steps(plan) <= most_ring_steps) {
@@ -104,9 +105,11 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
   const Simulation overlapped = simulator.run();
   SimulationOptions attention_only;
   attention_only.overlaps_linear = false;
-  score.makespan_over_strict_bound = overlapped.makespan_seconds / bounds.work_seconds;
-  score.makespan_over_best_bound = overlapped.makespan_seconds / bounds.seconds();
-  score.makespan_over_strict_bound_attention_overlap_only = simulator.run(attention_only).makespan_seconds / bounds.work_seconds;
+  score.makespan_seconds = overlapped.makespan_seconds;
+  score.makespan_seconds_attention_overlap_only = simulator.run(attention_only).makespan_seconds;
+  score.makespan_over_strict_bound = score.makespan_seconds / bounds.work_seconds;
+  score.makespan_over_best_bound = score.makespan_seconds / bounds.seconds();
+  score.makespan_over_strict_bound_attention_overlap_only = score.makespan_seconds_attention_overlap_only / bounds.work_seconds;
   double exposed_seconds = 0;
   for (const RankTime& rank : overlapped.ranks) exposed_seconds += rank.exposed_seconds;
   score.exposed_communication_fraction = exposed_seconds / topology.num_ranks() / overlapped.makespan_seconds;

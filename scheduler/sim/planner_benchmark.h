@@ -9,6 +9,8 @@ namespace ballast::scheduler {
 
 /// One batch of one policy. Ratios are at least 1 but for rounding.
 struct PlannerScore {
+  double makespan_seconds = 0;                         ///< simulated, with all overlap
+  double makespan_seconds_attention_overlap_only = 0;  ///< simulated, transfers hidden behind attention alone
   /// Simulated makespan, transfers hidden behind attention and behind linear work of ready tokens, over the strict bound: all
   /// attention and linear work of the real tokens divided evenly by the ranks, no communication.
   double makespan_over_strict_bound = 0;
@@ -27,8 +29,8 @@ struct PlannerScore {
 };
 
 /// Plans in planner mode and simulates.
-/// Input: request.options.tokens_per_rank is the budget. A plan whose rings have more than `most_ring_steps` steps in all, those
-/// of one symmetric ring counted once, is not simulated.
-PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps = 20'000'000);
+/// Input: request.options.tokens_per_rank is the budget. `is_direct`: no message is routed, whatever the policy says. A plan
+/// whose rings have more than `most_ring_steps` steps in all, those of one symmetric ring counted once, is not simulated.
+PlannerScore score_planner(const PlanRequest& request, bool is_direct = false, std::int64_t most_ring_steps = 20'000'000);
 
 }  // namespace ballast::scheduler

@@ -1,7 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -30,8 +32,9 @@ class BenchPlanner : public ::testing::Test {
                 "tokens_per_rank: 128\n" +
                 policies);
   }
-  void run(const std::string& path, bool json) {
+  void run(const std::string& path, bool json, const std::string& out_path = "") {
     CommandLine line;
+    line.out_path = out_path;
     line.arguments = {"planner", path};
     line.json = json;
     line.output = &output_;
@@ -70,9 +73,44 @@ TEST_F(BenchPlanner, OneObjectPerPolicySizeAndSeed) {
 
 TEST_F(BenchPlanner, TableNamesWhatIsRefused) {
   run(small_grid("policies: [\"ulysses\", \"ballast\"]\n"), false);
-  EXPECT_THAT(output_.str(), HasSubstr("two_nodes_two_ranks, tiny, lengths, 4 GPUs, cap 1: mean/worst of 2"));
+  EXPECT_THAT(output_.str(), HasSubstr("two_nodes_two_ranks, tiny, lengths, 4 GPUs, 512 tokens, cap 1: mean/worst of 2"));
   EXPECT_THAT(output_.str(), HasSubstr("ballast "));
   EXPECT_THAT(errors_.str(), HasSubstr("cell 2 of 2"));
+}
+
+TEST_F(BenchPlanner, VariantsSizesAndSpeedUps) {
+  run(small_grid("tensor_parallel: 2\ntokens_per_step: [256, 0]\nbaseline: \"te_cp\"\npolicies: \"te_cp\"\n"
+                 "variants: { name: \"even\" policy: \"zeppelin\" remap: \"cluster\" is_direct: true }\n"),
+      false);
+  const std::string text = output_.str();
+  EXPECT_THAT(text, HasSubstr("2 GPUs, 256 tokens, cap 1:"));
+  EXPECT_THAT(text, HasSubstr("4 GPUs, 512 tokens, cap 1:"));
+  EXPECT_EQ(text.find("2 GPUs, 256 tokens"), text.rfind("2 GPUs, 256 tokens"));  // 128 tokens a GPU are the same
+  EXPECT_THAT(text, HasSubstr("Speed-up over te_cp"));
+  EXPECT_THAT(text, ::testing::ContainsRegex("even +everything +6 "));
+}
+
+TEST_F(BenchPlanner, GoesOnWhereItWasCut) {
+  const std::string kept = (folder_.path() / "kept.jsonl").string();
+  const std::string path = small_grid("policies: [\"longest_first\", \"te_cp\"]\n");
+  const auto content = [&] {
+    std::ifstream file(kept);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  run(path, true, kept);
+  const std::string all = content();
+  EXPECT_EQ(output_.str(), all);
+  // Cut in the third of eight lines: two are read, the others are done again.
+  std::size_t third = all.find('\n', all.find('\n') + 1) + 1;
+  std::ofstream(kept) << "" << all.substr(0, third + 10);
+  output_.str("");
+  run(path, true, kept);
+  const std::string again = content();
+  EXPECT_EQ(again.substr(0, third), all.substr(0, third));
+  EXPECT_EQ(std::count(again.begin(), again.end(), '\n'), 8);
+  EXPECT_EQ(output_.str(), again);
+  std::ofstream(kept) << "{}\n";
+  EXPECT_THROW(run(path, true, kept), std::invalid_argument);
 }
 
 TEST_F(BenchPlanner, BadGridsAreRefusedWithThePlace) {
@@ -92,6 +130,8 @@ TEST_F(BenchPlanner, BadGridsAreRefusedWithThePlace) {
   EXPECT_THAT(message("gpu: 4\n"), HasSubstr("gpus"));
   EXPECT_THAT(message("gpus: 4\n"), HasSubstr("cluster_files: give at least one"));
   EXPECT_THAT(message("gpus: 0\n"), HasSubstr("0 is not a number of ranks"));
+  EXPECT_THAT(message("tensor_parallel: [1, 2]\n"), HasSubstr("2 degrees for 0 model files"));
+  EXPECT_THAT(message("variants: { name: \"x\" }\n"), HasSubstr("policy"));
   CommandLine missing;
   missing.arguments = {"planner", "/nowhere.textproto"};
   EXPECT_THROW(run_bench_planner(missing), std::invalid_argument);

@@ -50,19 +50,28 @@ TEST(PlannerBenchmark, RingsPayForTheirMessages) {
   EXPECT_LE(score.makespan_over_strict_bound, score.makespan_over_strict_bound_attention_overlap_only + 1e-12);
 }
 
+TEST(PlannerBenchmark, DirectMessagesStayOnOneCard) {
+  PlanRequest wanted = request("zeppelin", {400000});
+  wanted.topology = uniform_topology(2, {.num_ranks = 4, .num_nics = 4, .nic_of_rank = {}, .nics_per_rank = {}});
+  wanted.options.tokens_per_rank = 50000;
+  wanted.options.token_cap_per_rank = 50000;
+  wanted.topology.attention_flops_per_second = wanted.topology.linear_flops_per_second = 1e16;
+  EXPECT_GT(score_planner(wanted, true).makespan_seconds, 1.5 * score_planner(wanted).makespan_seconds);
+}
+
 TEST(PlannerBenchmark, SaysWhyThereIsNoPlanOrNoSimulation) {
   PlanRequest capped = request("longest_first", {400});
   capped.options.token_cap_per_rank = 110;
   const PlannerScore refused = score_planner(capped);
   EXPECT_THAT(refused.refusal, ::testing::HasSubstr("token_cap_per_rank 110"));
   EXPECT_EQ(refused.makespan_over_strict_bound, 0);
-  const PlannerScore large = score_planner(request("te_cp", {400}), 15);
+  const PlannerScore large = score_planner(request("te_cp", {400}), false, 15);
   EXPECT_THAT(large.refusal, ::testing::HasSubstr("16 steps"));
   EXPECT_LT(large.imbalance_full, 1.01);
   EXPECT_EQ(large.makespan_over_strict_bound, 0);
   // Sequences that are padded to the same chunks of one ring are one.
-  EXPECT_EQ(score_planner(request("te_cp", {200, 200}), 16).refusal, "");
-  EXPECT_THAT(score_planner(request("te_cp", {200, 200}), 15).refusal, ::testing::HasSubstr("16 steps"));
+  EXPECT_EQ(score_planner(request("te_cp", {200, 200}), false, 16).refusal, "");
+  EXPECT_THAT(score_planner(request("te_cp", {200, 200}), false, 15).refusal, ::testing::HasSubstr("16 steps"));
 }
 
 }  // namespace
