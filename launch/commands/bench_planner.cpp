@@ -371,9 +371,11 @@ class Grid {
           batch.seed = static_cast<std::uint64_t>(seed);
           request_.options.policy = variant.policy();
           request_.options.remap = scheduler::remap_from(variant.remap());
+          request_.options.is_routed.reset();
+          if (variant.routing() != "policy") request_.options.is_routed = variant.routing() == "on";
           request_.lengths = scheduler::draw_batch(table, batch);
           const auto begin = std::chrono::steady_clock::now();
-          result.score = scheduler::score_planner(request_, variant.is_direct());
+          result.score = scheduler::score_planner(request_);
           result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
           file_.add(result);
         }

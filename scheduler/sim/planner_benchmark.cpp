@@ -63,7 +63,7 @@ std::int64_t num_simulated_steps(const Plan& plan, const Topology& topology) {
 
 }  // namespace
 
-PlannerScore score_planner(const PlanRequest& request, bool is_direct, std::int64_t most_ring_steps) {
+PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps) {
   PlannerScore score;
   const Topology& topology = request.topology;
   const double begin = cpu_seconds();
@@ -72,7 +72,6 @@ PlannerScore score_planner(const PlanRequest& request, bool is_direct, std::int6
     PlanRequest planner = request;
     planner.planner_mode = true;
     plan = make_plan(planner);
-    if (is_direct) plan.is_routed = false;
     const HeadCounts heads{static_cast<int>(request.model.num_attention_heads),
                            static_cast<int>(request.model.num_key_value_heads)};
     if (num_expanded_steps(plan) <= most_ring_steps) {

@@ -29,8 +29,8 @@ struct PlannerScore {
 };
 
 /// Plans in planner mode and simulates.
-/// Input: request.options.tokens_per_rank is the budget. `is_direct`: no message is routed, whatever the policy says. A plan
-/// whose rings have more than `most_ring_steps` steps in all, those of one symmetric ring counted once, is not simulated.
-PlannerScore score_planner(const PlanRequest& request, bool is_direct = false, std::int64_t most_ring_steps = 20'000'000);
+/// Input: request.options.tokens_per_rank is the budget. A plan whose rings have more than `most_ring_steps` steps in all, those
+/// of one symmetric ring counted once, is not simulated.
+PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps = 20'000'000);
 
 }  // namespace ballast::scheduler

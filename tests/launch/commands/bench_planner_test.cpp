@@ -80,7 +80,7 @@ TEST_F(BenchPlanner, TableNamesWhatIsRefused) {
 
 TEST_F(BenchPlanner, VariantsSizesAndSpeedUps) {
   run(small_grid("tensor_parallel: 2\ntokens_per_step: [256, 0]\nbaseline: \"te_cp\"\npolicies: \"te_cp\"\n"
-                 "variants: { name: \"even\" policy: \"zeppelin\" remap: \"cluster\" is_direct: true }\n"),
+                 "variants: { name: \"even\" policy: \"zeppelin\" remap: \"cluster\" routing: \"off\" }\n"),
       false);
   const std::string text = output_.str();
   EXPECT_THAT(text, HasSubstr("2 GPUs, 256 tokens, cap 1:"));
