@@ -274,8 +274,14 @@ class Grid {
     }
     if (!line.cluster_path.empty()) replace(*grid_.mutable_cluster_files(), line.cluster_path);
     if (!line.model_path.empty()) {
+      // A model of the grid keeps its degree.
+      int degree = 1;
+      for (int m = 0; m < grid_.tensor_parallel_size(); ++m) {
+        if (fs::path(grid_.model_files(m)).stem() == fs::path(line.model_path).stem()) degree = grid_.tensor_parallel(m);
+      }
       replace(*grid_.mutable_model_files(), line.model_path);
       grid_.clear_tensor_parallel();
+      grid_.add_tensor_parallel(degree);
     }
     if (!line.lengths_path.empty()) replace(*grid_.mutable_length_files(), line.lengths_path);
     if (line.world) {
