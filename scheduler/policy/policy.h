@@ -24,7 +24,7 @@ struct PolicyOptions {
   std::int64_t token_cap_per_rank = 0;      ///< most tokens of a micro-batch on one rank, in either layout; 0: no limit
   std::int64_t tokens_per_rank = 0;         ///< what rules that size groups or packs by it aim at; 0: derived from the tokens
   Remap remap = Remap::kOff;                ///< linear layout of placements without homes of their own
-  std::optional<bool> is_routed;            ///< whether exchanges go over proxies and cards; none: as the policy says
+  std::optional<bool> is_routed = std::nullopt;  ///< whether exchanges go over proxies and cards; none: as the policy says
 };
 
 /// The request cannot be honoured. The text has the numbers.
