@@ -86,6 +86,12 @@ class CommError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// A wait has passed its deadline. The text names the ranks that have not answered.
+class DeadlineError : public CommError {
+ public:
+  using CommError::CommError;
+};
+
 /// Handle of a started operation. The buffers of the call and the communicator live until it is finished.
 /// Destroying an unfinished one waits for it; when an exception is unwinding it is abandoned instead, and the communicator
 /// refuses every later call.
@@ -98,7 +104,7 @@ class Pending {
     virtual ~Operation() = default;
     /// Makes progress; true when finished.
     virtual bool poll() = 0;
-    /// Blocks until finished. Throws CommError when the communicator's deadline, counted from `since`, passes first.
+    /// Blocks until finished. Throws DeadlineError when the communicator's deadline, counted from `since`, passes first.
     virtual void wait(Clock::time_point since) = 0;
   };
   Pending() = default;
@@ -116,7 +122,7 @@ class Pending {
 
   /// Makes progress; true when finished.
   bool poll() { return !operation_ || operation_->poll(); }
-  /// Blocks until finished. Throws: CommError when the communicator's deadline passes first, counted from `since`.
+  /// Blocks until finished. Throws: DeadlineError when the communicator's deadline passes first, counted from `since`.
   void wait(Clock::time_point since = Clock::now()) {
     const std::unique_ptr<Operation> operation = std::move(operation_);
     if (operation) operation->wait(since);

@@ -100,7 +100,7 @@ class LocalOperation : public Pending::Operation {
     std::unique_lock lock(group_->mutex);
     const auto end = since + std::chrono::duration_cast<std::chrono::nanoseconds>(deadline_);
     if (!group_->changed.wait_until(lock, end, [this] { return settle(); })) {
-      throw CommError(deadline_text(call_, rank_, group_->size, deadline_, missing()));
+      throw DeadlineError(deadline_text(call_, rank_, group_->size, deadline_, missing()));
     }
   }
 

@@ -257,7 +257,7 @@ class MpiOperation : public Pending::Operation {
       if (Pending::Clock::now() - since > deadline_) {
         const std::string text = timeout_text();
         group_->process->fail(text);
-        throw CommError(text);
+        throw DeadlineError(text);
       }
       backoff.pause();
     }

@@ -8,7 +8,7 @@
 namespace ballast::comm {
 
 /// Returns when one of `pending` is finished. Input: at least one; `deadline` is that of their communicators.
-/// Throws: CommError when the deadline passes first, with the text of the first of them.
+/// Throws: DeadlineError when the deadline passes first, with the text of the first of them.
 void wait_for_any(std::span<Pending* const> pending, std::chrono::duration<double> deadline);
 
 }  // namespace ballast::comm

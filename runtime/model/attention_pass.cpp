@@ -1,10 +1,14 @@
 #include "runtime/model/attention_pass.h"
 
 #include <ATen/ops/empty.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 
 #include "runtime/model/tensor_buffer.h"
+#include "scheduler/plan/messages.h"
 
 namespace ballast::model {
 namespace {
@@ -157,12 +161,16 @@ void AttentionPass::finish(std::size_t index) {
   if (exchange.stage == Stage::kDispatch) finish_dispatch(exchange.queue);
 }
 
+bool AttentionPass::is_awaited(std::size_t exchange) const {
+  const Traffic& traffic = traffic_[exchange];
+  return !traffic.has_come && (traffic.is_started || attention().exchanges[exchange].stage == Stage::kReturn);
+}
+
 bool AttentionPass::take_arrivals() {
   bool moved = false;
   for (std::size_t i = 0; i < traffic_.size(); ++i) {
     Traffic& traffic = traffic_[i];
-    const bool is_awaited = traffic.is_started || attention().exchanges[i].stage == Stage::kReturn;
-    if (!traffic.has_come && is_awaited && traffic.receiving.poll()) {
+    if (is_awaited(i) && traffic.receiving.poll()) {
       traffic.has_come = moved = true;
       if (traffic.is_started) finish(i);
     }
@@ -245,10 +253,39 @@ bool AttentionPass::is_finished() const {
          std::ranges::all_of(traffic_, [](const Traffic& t) { return t.is_finished() && t.sent.empty(); });
 }
 
+std::vector<int> AttentionPass::way(Stage stage, const Parcel& parcel) const {
+  if (stage != Stage::kRotate && stage != Stage::kRotateGradients) return {parcel.src};
+  const std::vector<int>& ranks = program_.slice(parcel.slice).ranks;
+  std::vector<int> result;
+  for (std::size_t member = static_cast<std::size_t>(parcel.member);; member = (member + 1) % ranks.size()) {
+    if (ranks[member] != program_.rank()) result.push_back(ranks[member]);
+    if (ranks[member] == parcel.src) return result;
+  }
+}
+
+std::string AttentionPass::awaited() const {
+  constexpr std::size_t kMostNamed = 4;
+  std::set<std::pair<int, int>> named;  // (slice, source)
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < traffic_.size(); ++i) {
+    if (!is_awaited(i)) continue;
+    const AttentionExchange& exchange = attention().exchanges[i];
+    for (const Parcel& parcel : exchange.receives) {
+      if (parcel.src == program_.rank() || texts.size() == kMostNamed) continue;
+      if (!named.emplace(parcel.slice, parcel.src).second) continue;
+      const scheduler::AttentionSlice& slice = program_.slice(parcel.slice);
+      texts.push_back(fmt::format("{} {} of sequence {}, heads [{}, {}), on ranks {}: tokens [{}, {}) by way of ranks {}",
+                                  name(exchange.stage), exchange.round, slice.sequence, slice.head_begin, slice.head_end,
+                                  fmt::join(slice.ranks, ", "), parcel.chunk.begin, parcel.chunk.end,
+                                  fmt::join(way(exchange.stage, parcel), ", ")));
+    }
+  }
+  return fmt::format("{}", fmt::join(texts, "; "));
+}
+
 void AttentionPass::add_pending(std::vector<comm::Pending*>& pending) {
   for (std::size_t i = 0; i < traffic_.size(); ++i) {
-    const bool is_awaited = traffic_[i].is_started || attention().exchanges[i].stage == Stage::kReturn;
-    if (!traffic_[i].has_come && is_awaited) pending.push_back(&traffic_[i].receiving);
+    if (is_awaited(i)) pending.push_back(&traffic_[i].receiving);
   }
   for (Traffic& traffic : traffic_) {
     if (!traffic.sent.empty()) pending.push_back(&traffic.sending);

@@ -57,6 +57,9 @@ class AttentionPass {
 
   /// Appends what it waits for: first what has to come, then what is still on its way to others.
   void add_pending(std::vector<comm::Pending*>& pending);
+  /// What has to come next, by way of which ranks: a block of keys goes round its ring, so who is silent may be far away. Empty
+  /// where it waits for nobody.
+  std::string awaited() const;
   const AttentionProgram& program() const { return program_; }
   std::chrono::duration<double> deadline() const { return channels_.cluster.deadline(); }
 
@@ -98,6 +101,10 @@ class AttentionPass {
     std::vector<std::pair<const scheduler::Parcel*, at::Tensor>> arrivals;  ///< views of received rows
     bool is_finished() const { return is_started && has_come; }
   };
+  /// Whether what others send for an exchange is missing now.
+  bool is_awaited(std::size_t exchange) const;
+  /// The ranks that a parcel of other ranks has passed, in order, up to the one that sends it here.
+  std::vector<int> way(scheduler::Stage stage, const scheduler::Parcel& parcel) const;
   int list_of(const scheduler::AttentionExchange& exchange) const { return program_.is_cluster_queue(exchange.queue) ? 0 : 1; }
   comm::Communicator& channel(const scheduler::AttentionExchange& exchange) const;
   bool is_finished(scheduler::Stage stage, int queue, int round) const;

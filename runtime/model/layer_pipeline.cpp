@@ -1,5 +1,7 @@
 #include "runtime/model/layer_pipeline.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -131,7 +133,15 @@ void LayerPipeline::wait() {
   for (OpenPass& one : passes_) one.pass->add_pending(pending);
   TORCH_CHECK(!pending.empty(), "layers of a rank: nothing can go on, and nothing is to come; ", passes_.size(),
               " attention passes are open");
-  comm::wait_for_any(pending, passes_.front().pass->deadline());
+  try {
+    comm::wait_for_any(pending, passes_.front().pass->deadline());
+  } catch (const comm::DeadlineError& error) {
+    for (const OpenPass& one : passes_) {
+      const std::string awaited = one.pass->awaited();
+      if (!awaited.empty()) throw comm::DeadlineError(fmt::format("{}. Attention waits for {}", error.what(), awaited));
+    }
+    throw;
+  }
 }
 
 }  // namespace ballast::model

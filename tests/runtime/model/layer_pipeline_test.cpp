@@ -319,6 +319,51 @@ TEST(LayerPipeline, RankThatDoesNotAnswerIsNamed) {
   EXPECT_THAT(text, testing::HasSubstr("no answer from rank 2 within 0.1 s"));
 }
 
+/// Rank 3 of one ring stops when it is about to pass on the block that it got from rank 2. Who waits for that block gets it from
+/// rank 3, or from a rank that waits itself; its way names rank 3 all the same.
+TEST(LayerPipeline, RankThatStopsInsideARingIsNamedByWhoeverWaitsFirst) {
+  scheduler::MicroBatch batch;
+  batch.sequences = {0};
+  batch.work = {Ring{0, {0, 1, 2, 3}, {5, 5, 5, 5}}};
+  batch.homes = {{{0, 0, 3}, {0, 18, 20}}, {{0, 3, 6}, {0, 16, 18}}, {{0, 6, 9}, {0, 14, 16}}, {{0, 9, 14}}};
+  batch.kv_source_layer = {0};
+  Event is_over;
+  std::mutex mutex;
+  std::vector<std::string> texts;
+  support::run_ranks(
+      4,
+      [&](comm::Communicator& world) {
+        support::HookedCommunicator hooked(world, [&, num_sends = 0](int, std::span<const comm::Send> sends, auto) mutable {
+          if (world.rank() != 3 || sends.empty() || ++num_sends < 2) return;
+          is_over.wait();
+          throw std::runtime_error("stopped");
+        });
+        const std::unique_ptr<comm::Communicator> near = hooked.split(0, world.rank());
+        const AttentionChannels channels{hooked, *near};
+        const AttentionProgram program(batch, {2, 1}, {0, 0, 1, 1}, world.rank(), TaskOrder::kWorkConserving);
+        HomeAttention attention;
+        attention.q_TNH = at::ones({program.num_rows(), 2, 4}, at::kDouble);
+        attention.k_TGH = attention.v_TGH = at::ones({program.num_rows(), 1, 4}, at::kDouble);
+        metrics::PhaseClock clock;
+        try {
+          LayerPipeline(program.blocks(), clock).run({AttentionStage{[&] {
+            return attention_forward(program, channels, 1, attention, attention);
+          }}});
+        } catch (const comm::DeadlineError& error) {
+          const std::lock_guard lock(mutex);
+          texts.emplace_back(error.what());
+          is_over.happen();
+        } catch (const std::exception&) {  // lost a rank that waited in vain, or is rank 3
+        }
+      },
+      std::chrono::seconds(1));
+  ASSERT_FALSE(texts.empty());
+  for (const std::string& text : texts) {
+    EXPECT_THAT(text, testing::ContainsRegex("no answer from rank [0-3] within 1 s.*Attention waits for rotate [23] of sequence "
+                                             "0, heads .0, 2., on ranks 0, 1, 2, 3: tokens .* by way of ranks .*3"));
+  }
+}
+
 TEST(LayerPipeline, ReadyRowsGoFirstWhereOneOrderIsWanted) {
   metrics::PhaseClock clock;
   std::vector<int> any, ordered;
