@@ -4,7 +4,6 @@
 
 #include <mutex>
 
-#include "scheduler/policy/registry.h"
 #include "tests/agreement/recorded_messages.h"
 #include "tests/support/run_ranks.h"
 
@@ -51,11 +50,7 @@ TEST_P(MessagesAgree, RunSendsWhatThePlanSays) {
   EXPECT_EQ(num_messages > 0, is_cut) << num_messages << " messages";
 }
 
-INSTANTIATE_TEST_SUITE_P(Local, MessagesAgree, ::testing::ValuesIn([] {
-                           std::vector<std::string> names;
-                           for (const scheduler::Policy& policy : scheduler::policies()) names.emplace_back(policy.name);
-                           return names;
-                         }()),
+INSTANTIATE_TEST_SUITE_P(Local, MessagesAgree, ::testing::ValuesIn(agreement::policy_names()),
                          [](const ::testing::TestParamInfo<std::string>& name) { return name.param; });
 
 TEST(RecordedMessages, ExpertsDoNotMixWithAttention) {

@@ -4,10 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "runtime/train/plan_runner.h"
 #include "scheduler/make_plan.h"
-#include "tests/support/random_sequences.h"
+#include "scheduler/policy/registry.h"
 #include "tests/support/run_ranks.h"
 
 namespace ballast::agreement {
@@ -58,6 +59,12 @@ const std::vector<std::int64_t> kLengths = {50, 3, 1, 29, 17, 40, 2, 11, 23, 60,
 
 }  // namespace
 
+std::vector<std::string> policy_names() {
+  std::vector<std::string> names;
+  for (const scheduler::Policy& policy : scheduler::policies()) names.emplace_back(policy.name);
+  return names;
+}
+
 TraceOptions under_policy(TraceOptions options, const std::string& policy) {
   options.policy = policy;
   options.is_capped = policy != "sequential" && policy != "longest_first";
@@ -76,9 +83,12 @@ std::int64_t row_bytes(const TraceOptions& options) {
   return kHeadDim * static_cast<std::int64_t>(c10::elementSize(options.dtype));
 }
 
-scheduler::Plan plan_of_step(const TraceOptions& options, int num_ranks, std::int64_t step) {
+namespace {
+
+scheduler::Plan plan_of_lengths(const TraceOptions& options, int num_ranks, std::int64_t step,
+                                const std::vector<std::int64_t>& lengths) {
   scheduler::PlanRequest request;
-  request.lengths = kLengths;
+  request.lengths = lengths;
   request.topology = topology(options, num_ranks);
   request.model = model_shape(small_config(options));
   request.options.policy = options.policy;
@@ -91,6 +101,57 @@ scheduler::Plan plan_of_step(const TraceOptions& options, int num_ranks, std::in
   return plan;
 }
 
+model::PackOptions small_pack_options(const TraceOptions& options, int num_ranks) {
+  model::PackOptions result = model::pack_options(model_shape(small_config(options)), topology(options, num_ranks));
+  result.most_rows_per_block = 16;  // the batches are small, and several blocks are wanted
+  return result;
+}
+
+std::vector<model::SequenceTokens> views(const std::vector<support::RandomSequence>& sequences) {
+  std::vector<model::SequenceTokens> result;
+  for (const support::RandomSequence& sequence : sequences) result.push_back({sequence.inputs(), sequence.targets()});
+  return result;
+}
+
+}  // namespace
+
+scheduler::Plan plan_of_step(const TraceOptions& options, int num_ranks, std::int64_t step) {
+  return plan_of_lengths(options, num_ranks, step, kLengths);
+}
+
+scheduler::Plan plan_of_documents(const TraceOptions& options, int num_ranks, const std::vector<std::int64_t>& lengths) {
+  TraceOptions whole = options;
+  whole.tokens_per_micro_batch = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+  return plan_of_lengths(whole, num_ranks, 0, lengths);
+}
+
+std::vector<std::vector<double>> token_losses(const TraceOptions& options, int num_ranks,
+                                              const std::vector<support::RandomSequence>& documents) {
+  std::vector<std::int64_t> lengths;
+  for (const support::RandomSequence& document : documents) {
+    lengths.push_back(static_cast<std::int64_t>(document.inputs().size()));
+  }
+  const scheduler::Plan plan = plan_of_documents(options, num_ranks, lengths);
+  std::vector<double> by_global_row(static_cast<std::size_t>(std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0})));
+  support::run_ranks(num_ranks, [&](comm::Communicator& world) {
+    const comm::Mesh mesh(world, 1);
+    metrics::PhaseClock clock;
+    model::Transformer transformer(small_config(options), mesh, 12, clock);
+    const model::PackedBatch batch = model::pack(plan, 0, world.rank(), views(documents), small_pack_options(options, num_ranks));
+    const at::Tensor loss_T = transformer.evaluate(batch).to(at::kDouble);
+    for (std::size_t row = 0; row < batch.own_global_row.size(); ++row) {  // each by one rank
+      by_global_row[static_cast<std::size_t>(batch.own_global_row[row])] = loss_T.data_ptr<double>()[row];
+    }
+  });
+  std::vector<std::vector<double>> result;
+  auto next = by_global_row.begin();
+  for (const std::int64_t length : lengths) {
+    result.emplace_back(next, next + length);
+    next += length;
+  }
+  return result;
+}
+
 Trace train(comm::Communicator& world, int ep, const TraceOptions& options) {
   const model::ModelConfig config = small_config(options);
   const comm::Mesh mesh(world, ep);
@@ -99,18 +160,14 @@ Trace train(comm::Communicator& world, int ep, const TraceOptions& options) {
   optim::ZeroAdamw optimizer(
       {{&transformer.parameters().dense(), &mesh.dp()}, {&transformer.parameters().experts(), &mesh.replica()}}, mesh.dp(), {});
 
-  model::PackOptions pack_options = model::pack_options(model_shape(config), topology(options, world.size()));
-  pack_options.most_rows_per_block = 16;  // the batches are small, and several blocks are wanted
-  train::PlanRunner runner(transformer, optimizer, mesh, clock, pack_options);
+  train::PlanRunner runner(transformer, optimizer, mesh, clock, small_pack_options(options, world.size()));
 
   Trace trace;
   for (int step = 0; step < options.num_steps; ++step) {
     const auto sequences = support::random_sequences(kLengths, config.vocab_size, static_cast<std::uint64_t>(step % 4));
-    std::vector<model::SequenceTokens> views;
-    for (const support::RandomSequence& sequence : sequences) views.push_back({sequence.inputs(), sequence.targets()});
     scheduler::Plan plan = plan_of_step(options, world.size(), step);
     if (options.damage) options.damage(plan, world.rank());
-    const train::StepResult result = runner.run(plan, views, 0.01);
+    const train::StepResult result = runner.run(plan, views(sequences), 0.01);
     trace.losses.push_back(result.loss);
     trace.gradient_norms.push_back(result.grad_norm);
     for (const metrics::ExpertLoad& load : result.expert_load) {

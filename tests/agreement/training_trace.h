@@ -10,6 +10,7 @@
 #include "runtime/comm/communicator.h"
 #include "scheduler/plan/expand.h"
 #include "scheduler/topology/topology.h"
+#include "tests/support/random_sequences.h"
 
 namespace ballast::agreement {
 
@@ -28,6 +29,8 @@ struct TraceOptions {
   std::function<void(scheduler::Plan& plan, int rank)> damage = {};  ///< what a rank does to its plan before it runs it
 };
 
+/// Of every policy.
+std::vector<std::string> policy_names();
 /// `options` under a policy, with the cap unless it is one that never cuts a document.
 TraceOptions under_policy(TraceOptions options, const std::string& policy);
 
@@ -37,6 +40,12 @@ scheduler::HeadCounts head_counts(const TraceOptions& options);
 std::int64_t row_bytes(const TraceOptions& options);
 /// The plan that train() runs in step `step`.
 scheduler::Plan plan_of_step(const TraceOptions& options, int num_ranks, std::int64_t step);
+
+/// A plan of one micro-batch for documents of these lengths.
+scheduler::Plan plan_of_documents(const TraceOptions& options, int num_ranks, const std::vector<std::int64_t>& lengths);
+/// Losses of a model that has learnt nothing, by document and position, computed by ranks that are threads.
+std::vector<std::vector<double>> token_losses(const TraceOptions& options, int num_ranks,
+                                              const std::vector<support::RandomSequence>& documents);
 
 struct Trace {
   std::vector<double> losses;  ///< of each step

@@ -86,6 +86,11 @@ struct Values {
   at::Tensor q, k, v, d_o, reader_q, reader_do;
 };
 
+/// The same numbers in another precision.
+Values to(const Values& x, at::ScalarType dtype) {
+  return {x.q.to(dtype), x.k.to(dtype), x.v.to(dtype), x.d_o.to(dtype), x.reader_q.to(dtype), x.reader_do.to(dtype)};
+}
+
 Values random_values(const Case& c, std::int64_t num_tokens) {
   at::manual_seed(3);
   const auto randn = [&](int heads) { return at::randn({num_tokens, heads, kHeadDim}, at::kDouble); };
@@ -204,6 +209,34 @@ TEST(RingAttention, EqualRingsOfAnySize) {
           {.lengths = {length, 3},
            .work = {Ring{0, first_ranks(size), scheduler::equal_shares(length, size)}, Ring{1, {size - 1}, {3}}},
            .num_ranks = size});
+    }
+  }
+}
+
+/// Root mean square of what single precision changes of outputs and gradients, each relative to its own root mean square.
+std::vector<double> single_precision_errors(const Case& c) {
+  const Values rounded = to(random_values(c, c.lengths[0]), at::kFloat);
+  const Result exact = dense(c, to(rounded, at::kDouble));
+  const Result got = planned(c, rounded, TaskOrder::kWorkConserving);
+  const auto error = [](const at::Tensor& a, const at::Tensor& b) {
+    return ((a.to(at::kDouble) - b).norm() / b.norm()).item<double>();
+  };
+  return {error(got.maker.o, exact.maker.o), error(got.reader.o, exact.reader.o), error(got.maker.dq, exact.maker.dq),
+          error(got.dk, exact.dk), error(got.dv, exact.dv)};
+}
+
+TEST(RingAttention, ErrorOfSinglePrecisionDoesNotGrowWithTheRing) {
+  constexpr std::int64_t kLength = 1024;
+  const auto on_ring_of = [](int size) {
+    return Case{
+        .lengths = {kLength}, .work = {Ring{0, first_ranks(size), scheduler::equal_shares(kLength, size)}}, .num_ranks = size};
+  };
+  const std::vector<double> one = single_precision_errors(on_ring_of(1));
+  for (const int size : {2, 4, 8, 16}) {
+    const std::vector<double> many = single_precision_errors(on_ring_of(size));
+    for (std::size_t i = 0; i < one.size(); ++i) {
+      EXPECT_GT(many[i], 0);
+      EXPECT_LT(many[i], 1.5 * one[i]) << "value " << i << " on a ring of " << size;
     }
   }
 }
