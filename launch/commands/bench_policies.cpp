@@ -80,8 +80,14 @@ int run_bench_policies(const CommandLine& line, comm::Communicator& world) {
   const LoadedConfig loaded = load_config_for_any_world(line.arguments[1], line, world);
   comm::RecordingCommunicator recorder(world);
   train::Trainer trainer(*loaded.run, recorder);
-  const train::PolicyBenchmark result = train::benchmark_policies(trainer, &recorder, chosen_policies(line.policy),
-                                                                  batch_of(line, loaded.run->data().seed(), trainer), kRounds);
+  const auto show_progress = [&](int round, const std::string& policy, double seconds) {
+    if (world.rank() != 0) return;
+    const std::string name = round < 0 ? "warm-up" : fmt::format("round {} of {}", round + 1, kRounds);
+    *line.errors << fmt::format("{}: {} {:.3g} s\n", name, policy, seconds) << std::flush;
+  };
+  const train::PolicyBenchmark result =
+      train::benchmark_policies(trainer, &recorder, chosen_policies(line.policy),
+                                batch_of(line, loaded.run->data().seed(), trainer), kRounds, show_progress);
   if (world.rank() != 0) return 0;
   if (!line.json) {
     print_table(result, *line.output);

@@ -39,7 +39,7 @@ struct Runner {
 
 PolicyBenchmark benchmark_policies(Trainer& trainer, comm::RecordingCommunicator* recorder,
                                    const std::vector<std::string>& policies, const std::vector<data::Sequence>& batch,
-                                   int num_rounds) {
+                                   int num_rounds, const OnBenchmarkStep& on_step) {
   using Clock = std::chrono::steady_clock;
   PolicyBenchmark result;
   result.cores = core_share(trainer.world());
@@ -78,6 +78,7 @@ PolicyBenchmark benchmark_policies(Trainer& trainer, comm::RecordingCommunicator
     if (round >= 0) fixed.push_back(smallest_timed.seconds());
     for (Runner& runner : runners) {
       TimedStep timed = run_timed(trainer, runner.step, recorder);
+      on_step(round, result.policies[runner.row].policy, timed.seconds());
       if (round >= 0) runner.rounds.push_back(std::move(timed));
     }
   }

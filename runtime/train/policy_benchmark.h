@@ -1,5 +1,6 @@
 #pragma once
 // The same batch as real training steps under several policies.
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -41,12 +42,15 @@ struct PolicyBenchmark {
   bool is_noisy = false;  ///< the GEMM rate moved by more than 10 %: ratios of a round may be quoted, times may not
 };
 
+/// Hears of every step when it is done; round -1 warms up.
+using OnBenchmarkStep = std::function<void(int round, const std::string& policy, double seconds)>;
+
 /// Input: `policies` are names of the registry; the others of the step's plan options are the run's. `recorder` is the trainer's
 /// world, or nullptr. Collective. Nothing is saved.
 /// Throws: std::invalid_argument for an unknown policy.
 PolicyBenchmark benchmark_policies(Trainer& trainer, comm::RecordingCommunicator* recorder,
                                    const std::vector<std::string>& policies, const std::vector<data::Sequence>& batch,
-                                   int num_rounds);
+                                   int num_rounds, const OnBenchmarkStep& on_step);
 
 /// Seconds of a step by the simulator, and `fixed_seconds` of what it leaves out: optimizer, gradients, start of kernels.
 double predicted_seconds(const scheduler::Plan& plan, const scheduler::ModelShape& model, const scheduler::Topology& topology,
