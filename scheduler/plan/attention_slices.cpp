@@ -7,7 +7,6 @@
 #include <tuple>
 #include <utility>
 
-#include "scheduler/plan/home_index.h"
 #include "scheduler/plan/layout.h"
 
 namespace ballast::scheduler {
@@ -90,13 +89,13 @@ std::vector<bool> sequences_at_home(const MicroBatch& micro_batch, int rank) {
 
 class SliceMaker {
  public:
-  SliceMaker(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank, int max_slices_per_part,
-             std::optional<int> only_rank)
+  SliceMaker(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank, const HomeIndex& homes,
+             int max_slices_per_part, std::optional<int> only_rank)
       : heads_(heads),
         node_of_rank_(node_of_rank),
         max_slices_per_part_(std::max(1, max_slices_per_part)),
         only_rank_(only_rank),
-        homes_(only_rank ? HomeIndex(micro_batch, sequences_of_rank(micro_batch, *only_rank)) : HomeIndex(micro_batch)) {
+        homes_(homes) {
     if (only_rank) at_home_ = sequences_at_home(micro_batch, *only_rank);
   }
 
@@ -235,18 +234,23 @@ class SliceMaker {
   int max_slices_per_part_;
   std::optional<int> only_rank_;
   std::vector<bool> at_home_;  ///< by sequence: the one rank is a home
-  HomeIndex homes_;
+  const HomeIndex& homes_;
   std::vector<AttentionSlice> slices_;
 };
 
 }  // namespace
 
 std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, HeadCounts heads,
-                                             const std::vector<int>& node_of_rank, int max_slices_per_part,
-                                             std::optional<int> only_rank) {
-  SliceMaker maker(micro_batch, heads, node_of_rank, max_slices_per_part, only_rank);
+                                             const std::vector<int>& node_of_rank, const HomeIndex& homes,
+                                             int max_slices_per_part, std::optional<int> only_rank) {
+  SliceMaker maker(micro_batch, heads, node_of_rank, homes, max_slices_per_part, only_rank);
   for (const AttentionWork& work : micro_batch.work) std::visit(maker, work);
   return maker.sorted();
+}
+
+std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, HeadCounts heads,
+                                             const std::vector<int>& node_of_rank, int max_slices_per_part) {
+  return attention_slices(micro_batch, heads, node_of_rank, HomeIndex(micro_batch), max_slices_per_part, std::nullopt);
 }
 
 std::vector<bool> sequences_of_rank(const MicroBatch& micro_batch, int rank) {

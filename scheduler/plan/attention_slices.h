@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "scheduler/plan/home_index.h"
 #include "scheduler/plan/plan.h"
 
 namespace ballast::scheduler {
@@ -43,11 +44,14 @@ inline constexpr int kMostSlicesPerPart = 4;
 ///  heads, alone, whose keys reach from 0 to its last query.
 /// The zone of a slice is that of its farthest pair of ranks, homes and members, between which something travels.
 /// With `only_rank`, only slices of which that rank is a member or a home of the sequence, in the same order.
-/// Input: a valid plan's micro-batch; nodes of all ranks. Cost: linear in the result and its transfers, plus sorting; one pass
-/// over the work and the homes of all ranks.
+/// Input: a valid plan's micro-batch; nodes of all ranks; the micro-batch's homes, with `only_rank` those of its
+/// sequences_of_rank at least. Cost: linear in the result and its transfers, plus sorting; one pass over the work of all ranks.
 std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, HeadCounts heads,
-                                             const std::vector<int>& node_of_rank, int max_slices_per_part = kMostSlicesPerPart,
-                                             std::optional<int> only_rank = std::nullopt);
+                                             const std::vector<int>& node_of_rank, const HomeIndex& homes,
+                                             int max_slices_per_part, std::optional<int> only_rank);
+/// The same for all ranks. Cost: as above, and sorting of homes.
+std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, HeadCounts heads,
+                                             const std::vector<int>& node_of_rank, int max_slices_per_part = kMostSlicesPerPart);
 
 /// By sequence: whether a rank is a home of some of its tokens or a member of its work.
 std::vector<bool> sequences_of_rank(const MicroBatch& micro_batch, int rank);

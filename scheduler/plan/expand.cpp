@@ -102,35 +102,40 @@ class AttentionExpansion::Collector {
 };
 
 AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank)
-    : AttentionExpansion(heads, attention_slices(micro_batch, heads, node_of_rank), HomeIndex(micro_batch),
-                         most_rounds(micro_batch), static_cast<int>(node_of_rank.size())) {}
+    : AttentionExpansion(micro_batch, heads, node_of_rank, HomeIndex(micro_batch), std::nullopt) {}
 
 AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank,
                                        int only_rank)
-    : AttentionExpansion(heads, attention_slices(micro_batch, heads, node_of_rank, kMostSlicesPerPart, only_rank),
-                         HomeIndex(micro_batch, sequences_of_rank(micro_batch, only_rank)), most_rounds(micro_batch),
-                         static_cast<int>(node_of_rank.size())) {}
+    : AttentionExpansion(micro_batch, heads, node_of_rank, HomeIndex(micro_batch, sequences_of_rank(micro_batch, only_rank)),
+                         only_rank) {}
 
-AttentionExpansion::AttentionExpansion(HeadCounts heads, std::vector<AttentionSlice> slices, const HomeIndex& homes,
-                                       int most_rounds, int num_ranks)
-    : heads_(heads), slices_(std::move(slices)), most_rounds_(most_rounds) {
-  const auto add_pieces = [&](const std::vector<Chunk>& chunks, Pieces& pieces) {
+AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank,
+                                       const HomeIndex& homes, std::optional<int> only_rank)
+    : heads_(heads),
+      slices_(attention_slices(micro_batch, heads, node_of_rank, homes, kMostSlicesPerPart, only_rank)),
+      most_rounds_(scheduler::most_rounds(micro_batch)) {
+  // What other members hold concerns the one rank only where it is the home.
+  std::optional<HomeIndex> own_homes;
+  if (only_rank) own_homes.emplace(micro_batch, *only_rank);
+  const auto add_pieces = [&](const std::vector<Chunk>& chunks, int member, Pieces& pieces) {
     pieces.first_of_seat.push_back(static_cast<int>(pieces.pieces.size()));
+    const HomeIndex& partners = only_rank && member != *only_rank ? *own_homes : homes;
     for (const Chunk& chunk : chunks) {
-      homes.visit_parts(chunk, [&](std::int64_t begin, std::int64_t end, int home) {
+      partners.visit_parts(chunk, [&](std::int64_t begin, std::int64_t end, int home) {
         pieces.pieces.push_back({begin, end, static_cast<int>(seats_.size()), home});
         return true;
       });
     }
   };
+  const int num_ranks = static_cast<int>(node_of_rank.size());
   int num_waves = 0;
   for (std::size_t s = 0; s < slices_.size(); ++s) {
     const AttentionSlice& slice = slices_[s];
     if (slice.zone == Zone::kCluster) num_waves = std::max(num_waves, slice.wave + 1);
     const int first_seat = static_cast<int>(seats_.size());
     for (std::size_t i = 0; i < slice.ranks.size(); ++i) {
-      add_pieces(slice.queries[i], query_pieces_);
-      add_pieces(slice.keys[i], key_pieces_);
+      add_pieces(slice.queries[i], slice.ranks[i], query_pieces_);
+      add_pieces(slice.keys[i], slice.ranks[i], key_pieces_);
       seats_.push_back({static_cast<int>(s), static_cast<int>(i), 0, 0});
     }
     add_viewers(first_seat);

@@ -2,6 +2,7 @@
 // What a pass of one attention layer means in messages and compute tasks. Runtime, simulator and the agreement test between them
 // all read this.
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "scheduler/plan/attention_slices.h"
@@ -133,8 +134,8 @@ class AttentionExpansion {
     int last_viewer = 0;   ///< the farthest one
   };
 
-  AttentionExpansion(HeadCounts heads, std::vector<AttentionSlice> slices, const HomeIndex& homes, int most_rounds,
-                     int num_ranks);
+  AttentionExpansion(const MicroBatch& micro_batch, HeadCounts heads, const std::vector<int>& node_of_rank,
+                     const HomeIndex& homes, std::optional<int> only_rank);
   void add_viewers(int first_seat);
   int position(Stage stage, int queue, int round) const;
 

@@ -11,10 +11,12 @@ namespace ballast::scheduler {
 
 class HomeIndex {
  public:
-  /// Cost: sorts the homes' chunks.
+  /// Cost: a pass over the homes' chunks, and sorting of each sequence's.
   explicit HomeIndex(const MicroBatch& micro_batch);
   /// Of flagged sequences alone; those beyond the list are not. Cost: a pass over all chunks, and sorting of theirs.
   HomeIndex(const MicroBatch& micro_batch, const std::vector<bool>& sequences);
+  /// Of one rank's home alone: other tokens have none. Cost: as of all, for its chunks.
+  HomeIndex(const MicroBatch& micro_batch, int rank);
 
   /// Calls visit(begin, end, rank) for the parts of `chunk`, ascending, each inside one chunk of one home.
   /// `visit` returns whether to go on. Cost: linear in the parts, plus a binary search.
@@ -28,17 +30,21 @@ class HomeIndex {
     return true;
   }
 
- private:
+  /// Tokens [begin, end) of a sequence, not none, and their home.
   struct HomeChunk {
     std::int64_t sequence = 0;
     std::int64_t begin = 0;
     std::int64_t end = 0;
     int rank = 0;
   };
-  template <typename IsWanted>
-  void collect(const MicroBatch& micro_batch, const IsWanted& is_wanted);
+  /// By sequence, first token and rank.
+  const std::vector<HomeChunk>& chunks() const { return chunks_; }
 
-  std::vector<HomeChunk> chunks_;  ///< by sequence and token
+ private:
+  template <typename IsWanted>
+  void collect(const MicroBatch& micro_batch, std::size_t rank_begin, std::size_t rank_end, const IsWanted& is_wanted);
+
+  std::vector<HomeChunk> chunks_;
 };
 
 }  // namespace ballast::scheduler

@@ -67,16 +67,17 @@ std::int64_t num_tokens(std::span<const Chunk> chunks) {
 
 std::vector<Chunk> joined(std::vector<Chunk> chunks) {
   std::sort(chunks.begin(), chunks.end(), [](const Chunk& a, const Chunk& b) { return a.begin < b.begin; });
-  std::vector<Chunk> result;
+  std::size_t kept = 0;
   for (const Chunk& chunk : chunks) {
     if (chunk.begin == chunk.end) continue;
-    if (!result.empty() && result.back().end == chunk.begin) {
-      result.back().end = chunk.end;
+    if (kept > 0 && chunks[kept - 1].end == chunk.begin) {
+      chunks[kept - 1].end = chunk.end;
     } else {
-      result.push_back(chunk);
+      chunks[kept++] = chunk;
     }
   }
-  return result;
+  chunks.resize(kept);
+  return chunks;
 }
 
 std::vector<Chunk> query_block_chunks(std::int64_t sequence, std::int64_t length, int block, int num_blocks) {

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "scheduler/plan/home_index.h"
 #include "scheduler/plan/layout.h"
 
 namespace ballast::scheduler {
@@ -27,6 +28,12 @@ class Findings {
  private:
   std::vector<std::string> texts_;
 };
+
+/// Mostly they are in order already.
+std::vector<std::int64_t> ascending(std::vector<std::int64_t> sequences) {
+  if (!std::is_sorted(sequences.begin(), sequences.end())) std::sort(sequences.begin(), sequences.end());
+  return sequences;
+}
 
 /// Queries of heads [head_begin, head_end) that someone computes.
 struct Coverage {
@@ -114,8 +121,7 @@ class WorkChecker {
              std::tie(b.queries.sequence, b.queries.begin, b.queries.end, b.head_begin);
     });
     // Sequences in order; within one, sweep over the borders of the chunks.
-    std::vector<std::int64_t> sequences = plan_.micro_batches[micro_batch_].sequences;
-    std::sort(sequences.begin(), sequences.end());
+    const std::vector<std::int64_t> sequences = ascending(plan_.micro_batches[micro_batch_].sequences);
     std::size_t at = 0;
     for (const std::int64_t s : sequences) {
       if (s < 0 || s >= static_cast<std::int64_t>(plan_.lengths.size())) continue;
@@ -139,7 +145,8 @@ class WorkChecker {
                     sequence, ranks.size(), num_shares);
       return false;
     }
-    std::vector<int> sorted = ranks;
+    std::vector<int>& sorted = sorted_members_;
+    sorted = ranks;
     std::sort(sorted.begin(), sorted.end());
     if (sorted.front() < 0 || sorted.back() >= limits_.num_ranks) {
       findings_.add("micro-batch {}: work of sequence {} is on rank {}, but there are ranks 0 to {}", micro_batch_, sequence,
@@ -187,6 +194,10 @@ class WorkChecker {
   }
   void check_sequence(std::int64_t s, std::size_t begin, std::size_t end) {
     const std::int64_t length = plan_.lengths[s];
+    const auto is_whole = [&](const Coverage& item) {
+      return item.queries.begin == 0 && item.queries.end == length && item.head_begin == 0 && item.head_end == num_heads_;
+    };
+    if (end - begin == 1 && is_whole(coverage_[begin])) return;  // as most are
     std::vector<std::int64_t> borders{0, length};
     for (std::size_t i = begin; i < end; ++i) {
       borders.push_back(coverage_[i].queries.begin);
@@ -232,6 +243,7 @@ class WorkChecker {
   Findings& findings_;
   int num_heads_;
   std::vector<Coverage> coverage_;
+  std::vector<int> sorted_members_;  ///< of the work at hand
 };
 
 void check_homes(const Plan& plan, const PlanLimits& limits, int m, Findings& findings) {
@@ -240,11 +252,6 @@ void check_homes(const Plan& plan, const PlanLimits& limits, int m, Findings& fi
     findings.add("micro-batch {}: homes for {} ranks, but there are {}", m, micro_batch.homes.size(), limits.num_ranks);
     return;
   }
-  struct Home {
-    Chunk chunk;
-    int rank;
-  };
-  std::vector<Home> homes;
   for (int r = 0; r < limits.num_ranks; ++r) {
     const std::int64_t tokens = num_tokens(micro_batch.homes[r]);
     if (limits.token_cap_per_rank > 0 && tokens > limits.token_cap_per_rank) {
@@ -257,28 +264,25 @@ void check_homes(const Plan& plan, const PlanLimits& limits, int m, Findings& fi
                      chunk.end, chunk.sequence);
         return;
       }
-      homes.push_back({chunk, r});
     }
   }
-  std::stable_sort(homes.begin(), homes.end(), [](const Home& a, const Home& b) {
-    return std::tie(a.chunk.sequence, a.chunk.begin) < std::tie(b.chunk.sequence, b.chunk.begin);
-  });
-  const auto add_foreign = [&](const Home& home) {
+  const HomeIndex index(micro_batch);
+  const std::vector<HomeIndex::HomeChunk>& homes = index.chunks();
+  const auto add_foreign = [&](const HomeIndex::HomeChunk& home) {
     findings.add("micro-batch {}: rank {} is home to tokens of sequence {}, which is not part of it", m, home.rank,
-                 home.chunk.sequence);
+                 home.sequence);
   };
-  std::vector<std::int64_t> sequences = micro_batch.sequences;
-  std::sort(sequences.begin(), sequences.end());
+  const std::vector<std::int64_t> sequences = ascending(micro_batch.sequences);
   std::size_t at = 0;
   for (const std::int64_t s : sequences) {
     if (s < 0 || s >= static_cast<std::int64_t>(plan.lengths.size())) continue;
-    if (at < homes.size() && homes[at].chunk.sequence < s) return add_foreign(homes[at]);
+    if (at < homes.size() && homes[at].sequence < s) return add_foreign(homes[at]);
     std::int64_t next = 0;
-    for (; at < homes.size() && homes[at].chunk.sequence == s; ++at) {
-      const Chunk& chunk = homes[at].chunk;
+    for (; at < homes.size() && homes[at].sequence == s; ++at) {
+      const HomeIndex::HomeChunk& chunk = homes[at];
       if (chunk.begin < next) {
         findings.add("micro-batch {}: token {} of sequence {} has two homes, ranks {} and {}", m, chunk.begin, s,
-                     homes[at - 1].rank, homes[at].rank);
+                     homes[at - 1].rank, chunk.rank);
         return;
       }
       if (chunk.begin > next) break;
@@ -298,8 +302,10 @@ void check_programs(const Plan& plan, const PlanLimits& limits, Findings& findin
     return;
   }
   const int num_micro_batches = static_cast<int>(plan.micro_batches.size());
+  std::vector<int> forward_at, backward_at;
   for (int r = 0; r < limits.num_ranks; ++r) {
-    std::vector<int> forward_at(num_micro_batches, -1), backward_at(num_micro_batches, -1);
+    forward_at.assign(num_micro_batches, -1);
+    backward_at.assign(num_micro_batches, -1);
     int num_reduce = 0, num_update = 0, num_gather = 0;
     for (int i = 0; i < static_cast<int>(plan.ranks[r].size()); ++i) {
       const Instruction& instruction = plan.ranks[r][i];

@@ -463,6 +463,7 @@ class Planner {
     const int num_nodes = topology_.num_nodes();
     const int num_ranks = topology_.num_ranks();
     std::vector<NodeDivision> divisions(num_nodes);
+    placement.work.reserve(order_.size());
     bool keeps_cap = true;
     for (int n = 0; n < num_nodes; ++n) {
       const NodeState& node = candidate.nodes[n];
