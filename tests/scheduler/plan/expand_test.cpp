@@ -262,10 +262,9 @@ TEST(Expand, RowsOfARing) {
     Ring ring{0, {}, equal_shares(length, members)};
     MicroBatch micro_batch;
     micro_batch.sequences = {0};
-    for (int i = 0; i < members; ++i) {
-      ring.ranks.push_back(i);
-      micro_batch.homes.emplace_back();
-      for (const Chunk& chunk : zigzag_chunks(0, ring.shares)[i]) micro_batch.homes.back().push_back(chunk);
+    for (const auto& chunks : zigzag_chunks(0, ring.shares)) {
+      ring.ranks.push_back(static_cast<int>(ring.ranks.size()));
+      micro_batch.homes.emplace_back(chunks.begin(), chunks.end());
     }
     micro_batch.work = {ring};
     const AttentionExpansion expansion(micro_batch, {8, 2}, std::vector<int>(members, 0));
