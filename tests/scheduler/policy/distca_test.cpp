@@ -110,7 +110,8 @@ TEST(Distca, RefusesWhereQueriesExceedTheCap) {
   EXPECT_THAT(refusal_of(wanted), HasSubstr("rank 1 would compute 94 queries, but token_cap_per_rank is 64"));
 }
 
-// A single batch may be worse: what ranks just below the mean do not take, a tenth of the mean each, can stay on one rank.
+// A single batch may be worse: every rank is served to within a tenth of the mean, and what they do not take can stay on one
+// rank.
 TEST(Distca, ImbalanceOfDrawnBatches) {
   constexpr int kSeeds = 12;
   for (const std::string& table : table_names()) {
@@ -124,6 +125,9 @@ TEST(Distca, ImbalanceOfDrawnBatches) {
         for (const std::int64_t pairs : pairs_at_home(plan.micro_batches[0])) {
           most = std::max(most, pairs);
           sum += pairs;
+        }
+        for (const std::int64_t pairs : pairs_by_rank(plan.micro_batches[0], num_ranks)) {
+          EXPECT_LE(sum / num_ranks - pairs, sum / num_ranks / 10) << table << ", " << num_ranks << " ranks, seed " << seed;
         }
         before += static_cast<double>(most) * num_ranks / static_cast<double>(sum) / kSeeds;
         after += plan_load(plan, wanted.model, wanted.topology).attention_imbalance / kSeeds;
