@@ -2,7 +2,6 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include "scheduler/policy/registry.h"
 #include "tests/agreement/recorded_messages.h"
 #include "tests/support/mpi_test_main.h"
 
@@ -11,12 +10,12 @@ namespace {
 
 TEST(MessagesAgreeOverMpi, RunSendsWhatThePlanSays) {
   at::set_num_threads(1);
-  for (const scheduler::Policy& policy : scheduler::policies()) {
+  for (const std::string& policy : agreement::policy_names()) {
     for (const std::vector<int>& sources : {std::vector<int>{0, 1}, std::vector<int>{0, 0}}) {
-      SCOPED_TRACE(testing::Message() << policy.name << ", layer 1 reads the keys of " << sources[1]);
+      SCOPED_TRACE(testing::Message() << policy << ", layer 1 reads the keys of " << sources[1]);
       const agreement::TraceOptions options = agreement::under_policy(
           {.num_steps = 2, .ranks_per_node = 2, .num_attention_heads = 12, .num_key_value_heads = 12, .kv_source_layer = sources},
-          policy.name);
+          policy);
       const agreement::RecordedRun run = agreement::train_recorded(support::mpi_world(), 1, options);
       EXPECT_EQ(run.difference, "");
       EXPECT_TRUE(run.posts_receives_first);

@@ -2,7 +2,6 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include "scheduler/policy/registry.h"
 #include "tests/agreement/training_trace.h"
 
 namespace ballast {
@@ -15,8 +14,8 @@ struct Case {
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  for (const scheduler::Policy& policy : scheduler::policies()) {
-    for (const int ranks : {2, 3, 4}) cases.push_back({policy.name, ranks});
+  for (const std::string& policy : agreement::policy_names()) {
+    for (const int ranks : {2, 3, 4}) cases.push_back({policy, ranks});
   }
   return cases;
 }

@@ -10,6 +10,7 @@
 #include "scheduler/make_plan.h"
 #include "scheduler/policy/registry.h"
 #include "tests/support/run_ranks.h"
+#include "tests/support/sequence_views.h"
 
 namespace ballast::agreement {
 namespace {
@@ -107,12 +108,6 @@ model::PackOptions small_pack_options(const TraceOptions& options, int num_ranks
   return result;
 }
 
-std::vector<model::SequenceTokens> views(const std::vector<support::RandomSequence>& sequences) {
-  std::vector<model::SequenceTokens> result;
-  for (const support::RandomSequence& sequence : sequences) result.push_back({sequence.inputs(), sequence.targets()});
-  return result;
-}
-
 }  // namespace
 
 scheduler::Plan plan_of_step(const TraceOptions& options, int num_ranks, std::int64_t step) {
@@ -137,7 +132,8 @@ std::vector<std::vector<double>> token_losses(const TraceOptions& options, int n
     const comm::Mesh mesh(world, 1);
     metrics::PhaseClock clock;
     model::Transformer transformer(small_config(options), mesh, 12, clock);
-    const model::PackedBatch batch = model::pack(plan, 0, world.rank(), views(documents), small_pack_options(options, num_ranks));
+    const model::PackedBatch batch =
+        model::pack(plan, 0, world.rank(), support::views(documents), small_pack_options(options, num_ranks));
     const at::Tensor loss_T = transformer.evaluate(batch).to(at::kDouble);
     for (std::size_t row = 0; row < batch.own_global_row.size(); ++row) {  // each by one rank
       by_global_row[static_cast<std::size_t>(batch.own_global_row[row])] = loss_T.data_ptr<double>()[row];
@@ -167,7 +163,7 @@ Trace train(comm::Communicator& world, int ep, const TraceOptions& options) {
     const auto sequences = support::random_sequences(kLengths, config.vocab_size, static_cast<std::uint64_t>(step % 4));
     scheduler::Plan plan = plan_of_step(options, world.size(), step);
     if (options.damage) options.damage(plan, world.rank());
-    const train::StepResult result = runner.run(plan, views(sequences), 0.01);
+    const train::StepResult result = runner.run(plan, support::views(sequences), 0.01);
     trace.losses.push_back(result.loss);
     trace.gradient_norms.push_back(result.grad_norm);
     for (const metrics::ExpertLoad& load : result.expert_load) {

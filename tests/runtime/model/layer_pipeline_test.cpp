@@ -2,7 +2,6 @@
 // without the overlap nothing would go on.
 #include <ATen/Parallel.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/ones_like.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,10 +9,11 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "attention_of_ones.h"
 #include "runtime/model/transformer.h"
 #include "tests/support/hooked_communicator.h"
-#include "tests/support/random_sequences.h"
 #include "tests/support/run_ranks.h"
+#include "tests/support/sequence_views.h"
 
 namespace ballast::model {
 namespace {
@@ -96,9 +96,7 @@ std::vector<StepOutcome> run_step(const std::vector<PassHook>& hooks) {
     Transformer transformer(config(), mesh, 7, clock);
     const scheduler::Plan one = plan();
     const auto sequences = support::random_sequences(one.lengths, config().vocab_size, 3);
-    std::vector<SequenceTokens> views;
-    for (const support::RandomSequence& sequence : sequences) views.push_back({sequence.inputs(), sequence.targets()});
-    const PackedBatch batch = pack(one, 0, world.rank(), views, pack_options());
+    const PackedBatch batch = pack(one, 0, world.rank(), support::views(sequences), pack_options());
     Activations activations;
     outcomes[rank].loss = transformer.forward(batch, 1, activations);
     pass = scheduler::Pass::kBackward;
@@ -202,9 +200,7 @@ TEST(Overlap, OtherWorkRunsWhileNothingElseIsReady) {
     const std::unique_ptr<comm::Communicator> near = hooked.split(0, world.rank());
     const AttentionChannels channels{hooked, *near};
     const AttentionProgram program(batch, {2, 1}, {0, 1}, world.rank(), TaskOrder::kWorkConserving);
-    HomeAttention attention;
-    attention.q_TNH = at::ones({program.num_rows(), 2, 4}, at::kDouble);
-    attention.k_TGH = attention.v_TGH = at::ones({program.num_rows(), 1, 4}, at::kDouble);
+    HomeAttention attention = attention_of_ones(program);
     metrics::PhaseClock clock;
     int num_calls = 0;
     LayerPipeline pipeline(program.blocks(), clock, [&] {
@@ -232,9 +228,7 @@ TEST(LayerPipeline, LateRowsGoBeforeReadyBlocksThatAreLeft) {
     const std::unique_ptr<comm::Communicator> near = hooked.split(0, world.rank());
     const AttentionChannels channels{hooked, *near};
     const AttentionProgram program(batch, {2, 1}, {0, 1}, world.rank(), TaskOrder::kWorkConserving, 4);
-    HomeAttention attention;
-    attention.q_TNH = at::ones({program.num_rows(), 2, 4}, at::kDouble);
-    attention.k_TGH = attention.v_TGH = at::ones({program.num_rows(), 1, 4}, at::kDouble);
+    HomeAttention attention = attention_of_ones(program);
     metrics::PhaseClock clock;
     LayerPipeline(program.blocks(), clock)
         .run({AttentionStage{[&] { return attention_forward(program, channels, 1, attention, attention); }},
@@ -268,9 +262,7 @@ TEST(LayerPipeline, JointStagesWaitForTheAttentionOfOthers) {
         const std::unique_ptr<comm::Communicator> near = hooked.split(0, world.rank());
         const AttentionChannels channels{hooked, *near};
         const AttentionProgram program(batch, {2, 1}, {0, 1}, world.rank(), TaskOrder::kWorkConserving);
-        HomeAttention attention;
-        attention.q_TNH = at::ones({program.num_rows(), 2, 4}, at::kDouble);
-        attention.k_TGH = attention.v_TGH = at::ones({program.num_rows(), 1, 4}, at::kDouble);
+        HomeAttention attention = attention_of_ones(program);
         metrics::PhaseClock clock;
         const auto note_idleness = [&] {
           if (world.rank() == 1) is_idle.happen();
@@ -302,9 +294,7 @@ TEST(LayerPipeline, RankThatDoesNotAnswerIsNamed) {
         }
         const AttentionChannels channels{world, *near};
         const AttentionProgram program(batch, {2, 1}, {0, 0, 1}, world.rank(), TaskOrder::kWorkConserving);
-        HomeAttention attention;
-        attention.q_TNH = at::ones({program.num_rows(), 2, 4}, at::kDouble);
-        attention.k_TGH = attention.v_TGH = at::ones({program.num_rows(), 1, 4}, at::kDouble);
+        HomeAttention attention = attention_of_ones(program);
         metrics::PhaseClock clock;
         try {
           LayerPipeline(program.blocks(), clock).run({AttentionStage{[&] {
@@ -341,9 +331,7 @@ TEST(LayerPipeline, RankThatStopsInsideARingIsNamedByWhoeverWaitsFirst) {
         const std::unique_ptr<comm::Communicator> near = hooked.split(0, world.rank());
         const AttentionChannels channels{hooked, *near};
         const AttentionProgram program(batch, {2, 1}, {0, 0, 1, 1}, world.rank(), TaskOrder::kWorkConserving);
-        HomeAttention attention;
-        attention.q_TNH = at::ones({program.num_rows(), 2, 4}, at::kDouble);
-        attention.k_TGH = attention.v_TGH = at::ones({program.num_rows(), 1, 4}, at::kDouble);
+        HomeAttention attention = attention_of_ones(program);
         metrics::PhaseClock clock;
         try {
           LayerPipeline(program.blocks(), clock).run({AttentionStage{[&] {

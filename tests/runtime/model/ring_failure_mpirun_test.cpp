@@ -1,12 +1,12 @@
 // A process that is stopped in the middle of ring attention is named by those that wait for it.
 #include <ATen/Parallel.h>
-#include <ATen/ops/ones.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
 #include <cstdio>
 
+#include "attention_of_ones.h"
 #include "runtime/comm/world.h"
 #include "runtime/model/layer_pipeline.h"
 #include "runtime/model/ring_attention.h"
@@ -43,9 +43,7 @@ int attend() {
     const AttentionProgram program(batch, {2, 1}, {0, 0, 1, 1}, all.rank(), TaskOrder::kWorkConserving);
     const AttentionChannels channels{hooked, *near};
     for (;;) {
-      HomeAttention attention;
-      attention.q_TNH = at::ones({program.num_rows(), 2, 4}, at::kDouble);
-      attention.k_TGH = attention.v_TGH = at::ones({program.num_rows(), 1, 4}, at::kDouble);
+      HomeAttention attention = attention_of_ones(program);
       metrics::PhaseClock clock;
       LayerPipeline(program.blocks(), clock).run({AttentionStage{[&] {
         return attention_forward(program, channels, 1, attention, attention);

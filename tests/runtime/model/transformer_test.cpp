@@ -6,7 +6,7 @@
 #include "reference_transformer.h"
 #include "runtime/comm/local_communicator.h"
 #include "scheduler/plan/plan.h"
-#include "tests/support/random_sequences.h"
+#include "tests/support/sequence_views.h"
 
 namespace ballast::model {
 namespace {
@@ -32,14 +32,6 @@ ModelConfig tiny_config() {
   return config;
 }
 
-std::vector<SequenceTokens> views(const std::vector<support::RandomSequence>& sequences) {
-  std::vector<SequenceTokens> all;
-  for (const support::RandomSequence& sequence : sequences) {
-    all.push_back({sequence.inputs(), sequence.targets()});
-  }
-  return all;
-}
-
 /// One rank's model and a batch of given document lengths.
 struct Fixture {
   explicit Fixture(const ModelConfig& config, std::vector<std::int64_t> lengths = {5, 1, 9, 2})
@@ -56,7 +48,7 @@ struct Fixture {
     plan.micro_batches.push_back(batch);
     sequences = support::random_sequences(lengths, config.vocab_size, 3);
   }
-  PackedBatch packed() const { return pack(plan, 0, 0, views(sequences), options); }
+  PackedBatch packed() const { return pack(plan, 0, 0, support::views(sequences), options); }
   PackOptions options{{4, 2}, {0}};
 
   std::unique_ptr<comm::Communicator> world;
@@ -145,7 +137,8 @@ TEST(Transformer, PackedDocumentsEqualSeparateOnes) {
       alone.micro_batches[0].sequences = {static_cast<std::int64_t>(document)};
       alone.micro_batches[0].work = {packed.plan.micro_batches[0].work[document]};
       alone.micro_batches[0].homes[0] = {packed.plan.micro_batches[0].homes[0][document]};
-      const at::Tensor separate = packed.transformer.evaluate(pack(alone, 0, 0, views(packed.sequences), packed.options));
+      const at::Tensor separate =
+          packed.transformer.evaluate(pack(alone, 0, 0, support::views(packed.sequences), packed.options));
       const at::Tensor part = together.narrow(0, first_row, packed.plan.lengths[document]);
       first_row += packed.plan.lengths[document];
       EXPECT_TRUE(at::allclose(separate, part, 1e-10, 0)) << router << " document " << document;
