@@ -22,6 +22,7 @@
 #include "launch/planning_input.h"
 #include "runtime/train/run_config.pb.h"
 #include "scheduler/cost/model_shape_io.h"
+#include "scheduler/policy/policy_io.h"
 #include "scheduler/policy/registry.h"
 #include "scheduler/remap/balanced_homes.h"
 #include "scheduler/sim/planner_benchmark.h"
@@ -377,8 +378,7 @@ class Grid {
           batch.seed = static_cast<std::uint64_t>(seed);
           request_.options.policy = variant.policy();
           request_.options.remap = scheduler::remap_from(variant.remap());
-          request_.options.is_routed.reset();
-          if (variant.routing() != "policy") request_.options.is_routed = variant.routing() == "on";
+          request_.options.is_routed = scheduler::routing_from(variant.routing());
           request_.lengths = scheduler::draw_batch(table, batch);
           const auto begin = std::chrono::steady_clock::now();
           result.score = scheduler::score_planner(request_);

@@ -8,18 +8,21 @@
 
 namespace ballast::scheduler {
 
+std::optional<bool> routing_from(const std::string& name) {
+  if (name == "policy") return std::nullopt;
+  if (name != "on" && name != "off")
+    throw std::invalid_argument(fmt::format("scheduler.routing: '{}'; wanted policy, off or on", name));
+  return name == "on";
+}
+
 PolicyOptions policy_options_from(const schema::Scheduler& scheduler) {
-  const std::string& routing = scheduler.routing();
-  if (routing != "policy" && routing != "on" && routing != "off") {
-    throw std::invalid_argument(fmt::format("scheduler.routing: '{}'; wanted policy, off or on", routing));
-  }
   return {scheduler.policy(),
           scheduler.tokens_per_step(),
           scheduler.tokens_per_micro_batch(),
           scheduler.token_cap_per_rank(),
           scheduler.tokens_per_rank(),
           remap_from(scheduler.remap()),
-          routing == "policy" ? std::nullopt : std::optional(routing == "on")};
+          routing_from(scheduler.routing())};
 }
 
 }  // namespace ballast::scheduler

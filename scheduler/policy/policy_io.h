@@ -1,5 +1,8 @@
 #pragma once
 // Policy options from their text form.
+#include <optional>
+#include <string>
+
 #include "scheduler/policy/policy.h"
 
 namespace ballast::schema {
@@ -8,7 +11,10 @@ class Scheduler;
 
 namespace ballast::scheduler {
 
-/// Throws: as remap_from.
+/// PolicyOptions::is_routed of policy (none), off or on. Throws: std::invalid_argument for another name.
+std::optional<bool> routing_from(const std::string& name);
+
+/// Throws: as routing_from and remap_from.
 PolicyOptions policy_options_from(const schema::Scheduler& scheduler);
 
 }  // namespace ballast::scheduler
