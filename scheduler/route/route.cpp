@@ -27,10 +27,6 @@ struct Move {
 
 int end_of(const Transfer& message, Side side) { return side == Side::kSend ? message.src : message.dst; }
 
-bool is_between_nodes(const Transfer& message, const Topology& topology) {
-  return topology.node_of_rank[message.src] != topology.node_of_rank[message.dst];
-}
-
 void check(std::span<const Transfer> messages, std::int64_t row_bytes, const Topology& topology) {
   const int num_ranks = topology.num_ranks();
   if (row_bytes < 1) throw std::invalid_argument(fmt::format("route: rows of {} bytes; wanted at least 1", row_bytes));
@@ -51,7 +47,7 @@ void check(std::span<const Transfer> messages, std::int64_t row_bytes, const Top
                       m, num_rows, row_bytes, kMaxBytes));
     }
     rows_left -= num_rows;
-    if (num_rows == 0 || !is_between_nodes(messages[m], topology)) continue;
+    if (num_rows == 0 || !topology.is_between_nodes(src, dst)) continue;
     for (const int rank : {src, dst}) {
       if (topology.nic_group_of_rank[rank] >= 0) continue;
       const int node = topology.node_of_rank[rank];
@@ -137,7 +133,7 @@ class Router {
       const auto& [src, dst, rows] = message;
       if (rows == 0 || src == dst) continue;
       const double bytes = static_cast<double>(rows) * bytes_;
-      if (is_between_nodes(message, topology_)) {
+      if (topology_.is_between_nodes(src, dst)) {
         const int out = topology_.nic_group_of_rank[src], in = topology_.nic_group_of_rank[dst];
         between = std::max({between, (sent[out] += bytes) / topology_.nic_groups[out].bytes_per_second,
                             (received[in] += bytes) / topology_.nic_groups[in].bytes_per_second});
@@ -187,7 +183,7 @@ class Router {
     for (int m = 0; m < num_messages_; ++m) {
       const std::int64_t rows = messages_[m].num_rows;
       const int rank = end_of(messages_[m], side);
-      if (rows > 0 && is_between_nodes(messages_[m], topology_)) {
+      if (rows > 0 && topology_.is_between_nodes(messages_[m].src, messages_[m].dst)) {
         group_of[m] = topology_.nic_group_of_rank[rank];
         ends.load[group_of[m]] += rows;
         ends.own[rank] += rows;
@@ -329,7 +325,7 @@ class Router {
     for (const RoutedPart& part : exchange.parts) {
       if (part.src == part.dst) continue;
       const double bytes = static_cast<double>(part.row_end - part.row_begin) * bytes_;
-      if (topology_.node_of_rank[part.src] == topology_.node_of_rank[part.dst]) {
+      if (!topology_.is_between_nodes(part.src, part.dst)) {
         local_out[part.src] += bytes;
         local_in[part.dst] += bytes;
         continue;
@@ -442,7 +438,7 @@ std::vector<Transfer> step_transfers(const RoutedExchange& exchange, RouteStep s
 std::vector<NicLoad> nic_loads(const RoutedExchange& exchange, std::int64_t row_bytes, const Topology& topology) {
   std::vector<NicLoad> loads(topology.nic_groups.size());
   for (const RoutedPart& part : exchange.parts) {
-    if (topology.node_of_rank[part.src] == topology.node_of_rank[part.dst]) continue;
+    if (!topology.is_between_nodes(part.src, part.dst)) continue;
     const std::int64_t bytes = (part.row_end - part.row_begin) * row_bytes;
     loads[topology.nic_group_of_rank[part.src_proxy]].sent_bytes += bytes;
     loads[topology.nic_group_of_rank[part.dst_proxy]].received_bytes += bytes;
@@ -455,7 +451,7 @@ double nic_bound_seconds(std::span<const Transfer> messages, std::int64_t row_by
   std::vector<double> rate(topology.num_nodes(), 0), sent(rate), received(rate);
   for (const NicGroup& group : topology.nic_groups) rate[group.node] += group.bytes_per_second;
   for (const Transfer& message : messages) {
-    if (message.num_rows == 0 || !is_between_nodes(message, topology)) continue;
+    if (message.num_rows == 0 || !topology.is_between_nodes(message.src, message.dst)) continue;
     const double bytes = static_cast<double>(message.num_rows) * static_cast<double>(row_bytes);
     sent[topology.node_of_rank[message.src]] += bytes;
     received[topology.node_of_rank[message.dst]] += bytes;

@@ -18,7 +18,7 @@ Network::Network(const Topology& topology)
 }
 
 int Network::sender(int src, int dst) const {
-  if (!is_between_nodes(src, dst)) return src;
+  if (!topology_.is_between_nodes(src, dst)) return src;
   const int group = topology_.nic_group_of_rank[src];
   if (group < 0)
     throw std::invalid_argument(fmt::format("cluster: rank {} sends to rank {} of another node, but has no card", src, dst));
@@ -26,7 +26,7 @@ int Network::sender(int src, int dst) const {
 }
 
 int Network::receiver(int src, int dst) const {
-  if (!is_between_nodes(src, dst)) return topology_.num_ranks() + dst;
+  if (!topology_.is_between_nodes(src, dst)) return topology_.num_ranks() + dst;
   const int group = topology_.nic_group_of_rank[dst];
   if (group < 0)
     throw std::invalid_argument(
@@ -46,7 +46,7 @@ Network::Departure Network::depart(int src, int dst, std::int64_t bytes, Ticks n
   departure.end = free_at_[link] = departure.begin + leaving;
   Flight& flight = departure.flight;
   flight.link = receiver(src, dst);
-  flight.arrival = departure.begin + (is_between_nodes(src, dst) ? latency_between_ : latency_inside_);
+  flight.arrival = departure.begin + (topology_.is_between_nodes(src, dst) ? latency_between_ : latency_inside_);
   const bool is_as_fast = ticks_per_byte_[flight.link] == ticks_per_byte_[link];
   flight.service = is_as_fast ? leaving : service(ticks_per_byte_[flight.link], bytes);
   flight.earliest = flight.arrival + leaving;

@@ -51,9 +51,6 @@ class Network {
   /// What a message is under way at least.
   Ticks least_latency() const { return std::min(latency_inside_, latency_between_); }
 
-  /// True if a message between these ranks passes cards.
-  bool is_between_nodes(int src, int dst) const { return topology_.node_of_rank[src] != topology_.node_of_rank[dst]; }
-
  private:
   int sender(int src, int dst) const;
   int receiver(int src, int dst) const;

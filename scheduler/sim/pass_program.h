@@ -21,6 +21,17 @@ struct ProgramMessage {
   std::int64_t bytes = 0;
 };
 
+/// The way of a message; its two ends, and proxies between them.
+using Way = std::array<int, 4>;
+inline Way way_of(const ProgramMessage& message) { return {message.src, message.src_proxy, message.dst_proxy, message.dst}; }
+/// Where a way leaves its next rank: 3 if that is the destination.
+inline int next_place(const Way& way, int at) {
+  int next = at + 1;
+  while (next < 3 && way[next] == way[at]) ++next;
+  while (next < 3 && way[next + 1] == way[next]) ++next;
+  return next;
+}
+
 /// All that is needed at its start and end is together.
 struct alignas(64) ProgramExchange {
   int rank = 0;

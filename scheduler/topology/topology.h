@@ -43,6 +43,8 @@ struct Topology {
 
   int num_ranks() const { return static_cast<int>(node_of_rank.size()); }
   int num_nodes() const { return static_cast<int>(nodes.size()); }
+  /// True if a message between these ranks passes cards.
+  bool is_between_nodes(int src, int dst) const { return node_of_rank[src] != node_of_rank[dst]; }
   bool operator==(const Topology&) const = default;
 };
 
