@@ -16,7 +16,7 @@ Usage: launch/compare_policies.sh [--ranks N | --slow-link RATE] [--policies A,B
 USAGE
 }
 
-ranks=2
+ranks=
 policies=sequential,te_cp,ballast
 lengths=
 rate=
@@ -38,6 +38,12 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+
+if [ -n "$ranks" ] && [ -n "$rate" ]; then
+  echo "compare_policies: --ranks $ranks with --slow-link $rate: a slow link joins two hosts of one rank; leave out --ranks" >&2
+  exit 2
+fi
+ranks=${ranks:-2}
 
 cluster=$(mktemp --suffix .textproto)
 trap 'rm -f "$cluster"' EXIT

@@ -131,5 +131,11 @@ TEST_F(Bench, TheScriptMeasuresThenCompares) {
   EXPECT_THAT(process.output(), HasSubstr("\"policy\":\"ballast\",\"step_seconds_median\""));
 }
 
+TEST_F(Bench, TheScriptRefusesRanksWithASlowLink) {
+  support::ChildProcess process({BALLAST_SOURCE_DIR "/launch/compare_policies.sh", "--ranks", "4", "--slow-link", "200mbit"});
+  EXPECT_EQ(process.wait(seconds(20)), 2);
+  EXPECT_THAT(process.output(), HasSubstr("--ranks 4 with --slow-link 200mbit"));
+}
+
 }  // namespace
 }  // namespace ballast::launch
