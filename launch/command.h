@@ -39,16 +39,24 @@ class UsageError : public std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
+/// A flag that a command takes, and what it means there if that is more than the table of flags says. A bare flag is one, too.
+struct CommandFlag {
+  CommandFlag(Flag which, std::string_view meaning = {}) : flag(which), help(meaning) {}
+  Flag flag;
+  std::string_view help;
+};
+
 /// A row of the table of commands.
 struct Command {
   std::string_view name;
-  std::string_view arguments;  ///< the usage line, and the rule: "step <run.textproto> [file...]"; empty: takes none
-  std::string_view summary;    ///< one line
-  std::vector<Flag> flags;     ///< besides --help
+  std::string_view arguments;      ///< the usage line, and the rule: "step <run.textproto> [file...]"; empty: takes none
+  std::string_view summary;        ///< one line
+  std::vector<CommandFlag> flags;  ///< besides --help
   /// Returns the exit code. nullptr: the command needs torch and lives in ballast-runtime (runtime_main.cpp).
   int (*run)(const CommandLine&);
   /// Whether `run` takes this line, while ballast-runtime has the others; nullptr: all.
   bool (*runs_here)(const CommandLine&) = nullptr;
+  std::string (*notes)() = nullptr;  ///< what --help says below the flags; nullptr: nothing
 };
 
 /// Every command in the order of the overview, those of ballast-runtime included.

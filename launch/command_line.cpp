@@ -61,16 +61,22 @@ std::string overview() {
   return text + "\n  --help      after a command: its arguments and flags\n  --version   version, commit and build\n";
 }
 
-bool takes(const Command& command, Flag flag) {
-  return std::find(command.flags.begin(), command.flags.end(), flag) != command.flags.end();
+/// The row's entry of a flag; nullptr: the command does not take it.
+const CommandFlag* find_flag(const Command& command, Flag flag) {
+  const auto found =
+      std::find_if(command.flags.begin(), command.flags.end(), [&](const CommandFlag& taken) { return taken.flag == flag; });
+  return found == command.flags.end() ? nullptr : &*found;
 }
 
 std::string help(const Command& command) {
   std::string text = fmt::format("ballast {} {}\n\n{}\n\n", command.name, command.arguments, command.summary);
   for (const FlagRow& row : kFlags) {
-    if (takes(command, row.flag)) text += fmt::format("  {:<22}{}\n", fmt::format("{} {}", row.name, row.value), row.help);
+    const CommandFlag* flag = find_flag(command, row.flag);
+    if (!flag) continue;
+    text += fmt::format("  {:<22}{}\n", fmt::format("{} {}", row.name, row.value), flag->help.empty() ? row.help : flag->help);
   }
-  return text + fmt::format("  {:<22}{}\n", "--help", "this text");
+  text += fmt::format("  {:<22}{}\n", "--help", "this text");
+  return command.notes ? text + "\n" + command.notes() : text;
 }
 
 /// The usage line is the rule: each word, or <name>, is an argument; [name] may be left out; ... stands for more of them.
@@ -116,7 +122,7 @@ Invocation parse_command_line(const std::vector<std::string>& arguments, std::os
   CLI::App app;
   app.set_help_flag("--help");
   for (const FlagRow& row : kFlags) {
-    if (takes(command, row.flag)) row.add(app, row.name, line);
+    if (find_flag(command, row.flag)) row.add(app, row.name, line);
   }
   app.add_option("arguments", line.arguments);
   try {

@@ -1,6 +1,14 @@
 #include "launch/commands.h"
 
+#include "launch/planning_text.h"
+
 namespace ballast::launch {
+
+namespace {
+
+constexpr const char* kResizes = "ranks to plan for: the cluster is cut or, if its nodes are equal, grown to them";
+
+}  // namespace
 
 const std::vector<Command>& commands() {
   using enum Flag;
@@ -28,13 +36,32 @@ const std::vector<Command>& commands() {
       {"plan",
        "[run.textproto]",
        "plan a step: who computes what, and the memory it needs",
-       {kSet, kJson, kWorld, kOut, kPolicy, kCluster, kModel, kLengths},
-       run_plan},
+       {kSet,
+        {kJson, "the plan itself, as JSON (scheduler/plan/plan.proto)"},
+        {kWorld, kResizes},
+        {kOut, "file for the plan, as --json prints it"},
+        kPolicy,
+        kCluster,
+        kModel,
+        kLengths},
+       run_plan,
+       nullptr,
+       planning_notes},
       {"simulate",
        "[run.textproto]",
        "what a step would take, by policy: times, idle, exposed communication, traffic",
-       {kSet, kJson, kWorld, kOut, kPolicy, kReport, kCluster, kModel, kLengths},
-       run_simulate},
+       {kSet,
+        {kJson, "a JSON object for each row, with the times of every rank and the bytes of every card"},
+        {kWorld, kResizes},
+        {kOut, "file for the trace of the step (Chrome JSON; ui.perfetto.dev opens it)"},
+        {kPolicy, "way of placing sequences, instead of the run's; all: one row for each of them"},
+        {kReport, "file for an HTML page with the charts of the step and, beside it, that of te_cp"},
+        kCluster,
+        kModel,
+        kLengths},
+       run_simulate,
+       nullptr,
+       planning_notes},
       {"report", "<run folder>", "a run as a page of plots", {kOut, kJson}, run_report},
   };
   return table;

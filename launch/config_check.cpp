@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "runtime/train/run_config.pb.h"
 #include "scheduler/field_options.pb.h"
 #include "scheduler/policy/registry.h"
+#include "scheduler/topology/topology.h"
 #include "scheduler/topology/topology_io.h"
 
 namespace ballast::launch {
@@ -165,12 +167,15 @@ void check_model(const schema::Model& model, Expectations& check) {
 }
 
 /// Experts and nodes against the ranks. Returns: the number of ranks, if it is known.
-std::optional<int> check_ranks(const schema::RunConfig& run, std::optional<int> world, Expectations& check) {
+std::optional<int> check_ranks(const schema::RunConfig& run, const ConfigSources& sources, Expectations& check) {
+  std::optional<int> world = sources.world;
   const std::int64_t ep = run.parallel().ep();
   const std::int64_t num_experts = run.model().num_experts();
   const auto topology = check.try_make({"cluster"}, [&] { return scheduler::topology_from(run.cluster()); });
   const bool names_nodes = run.cluster().nodes_size() > 0 || run.cluster().has_uniform();
-  if (world && topology && names_nodes) {
+  if (world && topology && sources.resizes_cluster) {
+    check.try_make({"cluster", "cluster_file"}, [&] { return scheduler::resized(*topology, *world); });
+  } else if (world && topology && names_nodes) {
     check.expect(*world == topology->num_ranks(), {"cluster", "cluster_file"}, [&] {
       return fmt::format("the cluster has {} ranks on {} nodes, but the world has {}; start {} ranks, or name another cluster",
                          topology->num_ranks(), topology->num_nodes(), *world, topology->num_ranks());
@@ -225,19 +230,18 @@ void check_data(const schema::RunConfig& run, Expectations& check) {
   });
 }
 
-void check_scheduler(const schema::RunConfig& run, std::optional<int> num_ranks, Expectations& check) {
-  const schema::Scheduler& scheduler = run.scheduler();
-  check.try_make({"scheduler.policy"}, [&] { return &scheduler::find_policy(scheduler.policy()); });
+/// Whether the ranks may hold the largest micro-batch of a run.
+void check_room(const schema::Scheduler& scheduler, int num_ranks, Expectations& check) {
   const std::int64_t cap = scheduler.token_cap_per_rank();
-  if (cap == 0 || !num_ranks) return;
+  if (cap == 0) return;
   const std::int64_t micro_batch =
       scheduler.tokens_per_micro_batch() > 0 ? scheduler.tokens_per_micro_batch() : scheduler.tokens_per_step();
-  check.expect((micro_batch + cap - 1) / cap <= *num_ranks,
+  check.expect((micro_batch + cap - 1) / cap <= num_ranks,
                {"scheduler.token_cap_per_rank", "scheduler.tokens_per_micro_batch", "scheduler.tokens_per_step"}, [&] {
                  return fmt::format(
                      "scheduler.token_cap_per_rank = {} on {} ranks holds {} tokens, but a micro-batch may have {}; at "
                      "least {} are wanted",
-                     cap, *num_ranks, cap * *num_ranks, micro_batch, (micro_batch + *num_ranks - 1) / *num_ranks);
+                     cap, num_ranks, cap * num_ranks, micro_batch, (micro_batch + num_ranks - 1) / num_ranks);
                });
 }
 
@@ -267,15 +271,17 @@ void check_fields(const Message& message, const std::string& path, ConfigReading
   }
 }
 
-void check_run(const schema::RunConfig& run, std::optional<int> world, bool has_data, ConfigReading& reading) {
+void check_run(const schema::RunConfig& run, const ConfigSources& sources, ConfigReading& reading) {
   Expectations check(reading);
   if (!reading.positions.contains("model")) {
     return check.expect(false, {"model"}, [] { return "model is missing; name a file with model_file, or write model { ... }"; });
   }
   check_model(run.model(), check);
-  const std::optional<int> num_ranks = check_ranks(run, world, check);
-  if (has_data) check_data(run, check);
-  check_scheduler(run, num_ranks, check);
+  const std::optional<int> num_ranks = check_ranks(run, sources, check);
+  check.try_make({"scheduler.policy"}, [&] { return &scheduler::find_policy(run.scheduler().policy()); });
+  if (sources.run_file.empty() || sources.has_own_lengths) return;
+  check_data(run, check);
+  if (num_ranks) check_room(run.scheduler(), *num_ranks, check);
 }
 
 }  // namespace ballast::launch

@@ -57,7 +57,7 @@ class Loading {
     fill_defaults(run_);
     run_.clear_model_file();
     run_.clear_cluster_file();
-    check_run(run_, sources_.world, !sources_.run_file.empty(), reading_);
+    check_run(run_, sources_, reading_);
     if (std::vector<ConfigFinding> findings = reading_.findings(); !findings.empty()) throw ConfigError(std::move(findings));
     return resolved();
   }

@@ -22,6 +22,8 @@ struct ConfigSources {
   std::filesystem::path cluster_file = {};  ///< a Cluster, in place of the run's
   std::vector<std::string> set = {};        ///< path=value, in order
   std::optional<int> world = {};            ///< number of ranks; without it that of the cluster, if the cluster names its nodes
+  bool resizes_cluster = false;  ///< a cluster of another size is cut or grown to `world` (scheduler::resized), not refused
+  bool has_own_lengths = false;  ///< sequences come from elsewhere: neither data nor the size of a step is asked for
 };
 
 /// Where the value of a field comes from.
@@ -59,7 +61,7 @@ class ConfigError : public std::invalid_argument {
   std::vector<ConfigFinding> findings_;
 };
 
-/// Loads, merges, checks and resolves a run. Without a run file, data and training are not asked for.
+/// Loads, merges, checks and resolves a run. Without a run file, data, training and the size of a step are not asked for.
 /// Input: files of at most 1 MiB, messages at most 32 deep.
 /// Throws: ConfigError with all findings; std::invalid_argument if a file cannot be read.
 LoadedConfig load_config(const ConfigSources& sources);

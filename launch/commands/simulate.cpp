@@ -7,6 +7,7 @@
 
 #include "launch/commands.h"
 #include "launch/planning_input.h"
+#include "launch/planning_text.h"
 #include "scheduler/policy/registry.h"
 #include "scheduler/sim/report.h"
 #include "scheduler/trace/gantt.h"
@@ -27,22 +28,30 @@ constexpr int kTracedLayers = 4;
 constexpr const char* kNotCounted =
     "Not counted: messages of experts, gradient reduction and update of parameters, start of kernels.";
 
-scheduler::PlanRequest request_for(const scheduler::PlanRequest& request, const std::string& policy) {
-  scheduler::PlanRequest result = request;
-  result.options.policy = policy;
-  result.planner_mode = true;
+/// A policy's plan of the step, simulated.
+struct SimulatedPlan {
+  scheduler::Plan plan;
+  scheduler::SimulationReport report;
+};
+
+/// Throws: InfeasiblePlan.
+SimulatedPlan simulated_plan(const PlanningInput& input, const std::string& policy) {
+  scheduler::PlanRequest request = input.request;
+  request.options.policy = policy;
+  SimulatedPlan result{scheduler::make_plan(request), {}};
+  result.report = scheduler::simulation_report(result.plan, request.model, request.topology, request.options.token_cap_per_rank,
+                                               input.sharding.expert_parallel);
   return result;
 }
 
-Json row_of(const scheduler::PlanRequest& request, const scheduler::Plan& plan, const scheduler::SimulationReport& report) {
+Json row_of(const scheduler::PlanRequest& request, const SimulatedPlan& simulated) {
+  const auto& [plan, report] = simulated;
   const scheduler::Simulation& simulation = report.simulation;
-  std::int64_t tokens = 0;
-  for (const std::int64_t length : plan.lengths) tokens += length;
   Json row = {{"policy", plan.policy},
               {"ranks", request.topology.num_ranks()},
               {"nodes", request.topology.num_nodes()},
               {"sequences", plan.lengths.size()},
-              {"tokens", tokens},
+              {"tokens", num_tokens(plan.lengths)},
               {"micro_batches", plan.micro_batches.size()},
               {"is_routed", plan.is_routed},
               {"makespan_seconds", simulation.makespan_seconds},
@@ -56,6 +65,8 @@ Json row_of(const scheduler::PlanRequest& request, const scheduler::Plan& plan, 
               {"barrier_fraction", report.barrier_fraction},
               {"done_fraction", report.done_fraction},
               {"peak_memory_bytes", report.most_memory_bytes},
+              {"rank_memory_bytes", request.topology.memory_bytes},
+              {"ranks_over_memory", num_ranks_over_memory(request, report.peak_memory_bytes)},
               {"messages", simulation.num_messages},
               {"message_bytes", simulation.message_bytes},
               {"nic_bytes_most", report.most_nic_bytes},
@@ -88,18 +99,20 @@ Json row_of(const scheduler::PlanRequest& request, const scheduler::Plan& plan, 
 }
 
 std::string table_head() {
-  return fmt::format("{:<18} {:>10} {:>8} {:>10} {:>9} {:>7} {:>9} {:>9} {:>11} {:>12}\n", "policy", "step (s)", "/ bound",
-                     "no overlap", "imbalance", "busy %", "exposed %", "barrier %", "card (GB)", "memory (GB)");
+  return fmt::format("{:<18} {:>10} {:>8} {:>10} {:>9} {:>7} {:>9} {:>9} {:>7} {:>11} {:>12}\n", "policy", "step (s)", "/ bound",
+                     "no overlap", "imbalance", "busy %", "exposed %", "barrier %", "batches", "card (GB)", "memory (GB)");
 }
 
-std::string table_row(const scheduler::Plan& plan, const scheduler::SimulationReport& report) {
+std::string table_row(const SimulatedPlan& simulated, int num_over_memory) {
+  const auto& [plan, report] = simulated;
   const double bound = report.bounds.seconds();
-  return fmt::format("{:<18} {:>10.4f} {:>8.4f} {:>10.4f} {:>9.4f} {:>7.1f} {:>9.1f} {:>9.1f} {:>11.2f} {:>12.1f}{}\n",
-                     plan.policy, report.simulation.makespan_seconds, report.simulation.makespan_seconds / bound,
-                     report.seconds_without_overlap / bound, report.imbalance, 100 * report.busy_fraction,
-                     100 * report.exposed_fraction, 100 * report.barrier_fraction,
-                     static_cast<double>(report.most_nic_bytes) / 1e9, static_cast<double>(report.most_memory_bytes) / 1e9,
-                     report.simulation.is_exact ? "" : "  ~");
+  return fmt::format(
+      "{:<18} {:>10.4f} {:>8.4f} {:>10.4f} {:>9.4f} {:>7.1f} {:>9.1f} {:>9.1f} {:>7} {:>11.3f} {:>12.3f}{}{}\n", plan.policy,
+      report.simulation.makespan_seconds, report.simulation.makespan_seconds / bound, report.seconds_without_overlap / bound,
+      report.imbalance, 100 * report.busy_fraction, 100 * report.exposed_fraction, 100 * report.barrier_fraction,
+      plan.micro_batches.size(), gigabytes(report.most_nic_bytes), gigabytes(report.most_memory_bytes),
+      num_over_memory > 0 ? fmt::format(" ! {} of {} ranks", num_over_memory, report.peak_memory_bytes.size()) : "",
+      report.simulation.is_exact ? "" : "  ~");
 }
 
 void write_file(const std::string& path, const std::string& text, const char* what) {
@@ -117,93 +130,103 @@ scheduler::Timeline timeline_of(const scheduler::PlanRequest& request, const sch
   return timeline;
 }
 
-scheduler::GanttChart chart_of(const scheduler::PlanRequest& request, const scheduler::Plan& plan,
-                               const scheduler::SimulationReport& report) {
+scheduler::GanttChart chart_of(const scheduler::PlanRequest& request, const SimulatedPlan& simulated) {
+  const auto& [plan, report] = simulated;
   return {timeline_of(request, plan, kDrawnLayers),
           {{"step, all layers", fmt::format("{:.4f} s", report.simulation.makespan_seconds)},
            {"over the bound", fmt::format("{:.3f}", report.simulation.makespan_seconds / report.bounds.seconds())},
            {"compute streams busy", fmt::format("{:.1f} %", 100 * report.busy_fraction)},
            {"idle because a message has to come", fmt::format("{:.1f} %", 100 * report.exposed_fraction)},
-           {"through the fullest card group", fmt::format("{:.2f} GB", static_cast<double>(report.most_nic_bytes) / 1e9)},
-           {"through the mean one", fmt::format("{:.2f} GB", report.mean_nic_bytes / 1e9)}}};
+           {"through the fullest card group", fmt::format("{:.3f} GB", gigabytes(report.most_nic_bytes))},
+           {"through the mean one", fmt::format("{:.3f} GB", report.mean_nic_bytes / 1e9)}}};
+}
+
+/// The chart of the baseline, or why there is none.
+scheduler::GanttChart baseline_chart(const PlanningInput& input) {
+  try {
+    return chart_of(input.request, simulated_plan(input, kBaseline));
+  } catch (const scheduler::InfeasiblePlan& error) {
+    scheduler::GanttChart chart;
+    chart.timeline.name = kBaseline;
+    chart.facts = {{"no plan", error.what()}};
+    return chart;
+  }
+}
+
+void write_report(const std::string& path, const PlanningInput& input, const SimulatedPlan& simulated) {
+  std::vector<scheduler::GanttChart> charts;
+  if (simulated.plan.policy != kBaseline) charts.push_back(baseline_chart(input));
+  charts.push_back(chart_of(input.request, simulated));
+  const scheduler::Topology& topology = input.request.topology;
+  const std::string title =
+      fmt::format("{} of equal layers, forward and backward, on {} of {}", kDrawnLayers,
+                  counted(topology.node_of_rank.size(), "rank", "ranks"), topology.name.empty() ? "the cluster" : topology.name);
+  write_file(path, scheduler::gantt_html(title, charts), "picture");
+}
+
+void print_head(const scheduler::PlanRequest& request, std::ostream& out) {
+  const scheduler::StepBounds bounds =
+      scheduler::step_bounds(request.lengths, request.model, request.topology, request.options.token_cap_per_rank);
+  out << fmt::format("{}; no plan is faster than {:.4f} s (work {:.4f}, cards {:.4f})\n", step_text(request), bounds.seconds(),
+                     bounds.work_seconds, bounds.network_seconds)
+      << table_head();
+}
+
+void print_notes(const PlanningInput& input, bool is_memory_short, std::ostream& out) {
+  out << "/ bound: step over what no plan can beat; no overlap: the same where linear work of ready tokens and gradients of "
+         "weights\n"
+         "do not run behind transfers; busy, exposed, barrier: parts of the step, mean over ranks; card: bytes of the fullest "
+         "card\n"
+         "group in its fuller direction; memory: of the fullest rank; ~: later layers are estimated from those that were "
+         "simulated.\n"
+      << fmt::format("batches: micro-batches, {}\n",
+                     input.request.planner_mode ? "formed by the policy where its rule does so" : "in data order, as in training")
+      << kNotCounted << "\n"
+      << fmt::format("memory: {}\n", rank_memory_text(input));
+  if (is_memory_short) out << memory_shortage_text(input, "!: ranks that") << "\n";
 }
 
 }  // namespace
 
 int run_simulate(const CommandLine& line) {
   const bool is_all = line.policy == "all";
+  if (is_all && (!line.out_path.empty() || !line.report_path.empty()))
+    throw UsageError("--out and --report draw one policy; name it with --policy instead of all");
   CommandLine one = line;
   if (is_all) one.policy.clear();
-  const scheduler::PlanRequest request = planning_request(one);
+  const PlanningInput input = planning_input(one);
+  const scheduler::PlanRequest& request = input.request;
   std::vector<std::string> names;
   if (is_all) {
     for (const scheduler::Policy& policy : scheduler::policies()) names.emplace_back(policy.name);
-    if (!line.out_path.empty() || !line.report_path.empty())
-      throw UsageError("--out and --report draw one policy; name it with --policy instead of all");
   } else {
     names.push_back(request.options.policy);
   }
 
-  if (!line.json) {
-    const scheduler::StepBounds bounds =
-        scheduler::step_bounds(request.lengths, request.model, request.topology, request.options.token_cap_per_rank);
-    std::int64_t tokens = 0;
-    for (const std::int64_t length : request.lengths) tokens += length;
-    *line.output
-        << fmt::format(
-               "{} ranks on {} nodes, {} sequences, {} tokens; no plan is faster than {:.4f} s (work {:.4f}, cards {:.4f})\n",
-               request.topology.num_ranks(), request.topology.num_nodes(), request.lengths.size(), tokens, bounds.seconds(),
-               bounds.work_seconds, bounds.network_seconds)
-        << table_head();
-  }
+  bool is_memory_short = false;
+  if (!line.json) print_head(request, *line.output);
   for (const std::string& name : names) {
-    const scheduler::PlanRequest own = request_for(request, name);
-    scheduler::Plan plan;
+    SimulatedPlan simulated;
     try {
-      plan = scheduler::make_plan(own);
+      simulated = simulated_plan(input, name);
     } catch (const scheduler::InfeasiblePlan& error) {
       if (!is_all) throw;
-      if (line.json) {
-        *line.output << Json({{"policy", name}, {"infeasible", error.what()}}).dump() << "\n";
-      } else {
-        *line.output << fmt::format("{:<18} {}\n", name, error.what());
-      }
+      *line.output << (line.json ? Json({{"policy", name}, {"infeasible", error.what()}}).dump()
+                                 : fmt::format("{:<18} {}", name, error.what()))
+                   << "\n";
       continue;
     }
-    const scheduler::SimulationReport report =
-        scheduler::simulation_report(plan, own.model, own.topology, own.options.token_cap_per_rank);
-    if (line.json) {
-      *line.output << row_of(own, plan, report).dump() << "\n";
-    } else {
-      *line.output << table_row(plan, report);
-    }
+    const int num_over = num_ranks_over_memory(request, simulated.report.peak_memory_bytes);
+    is_memory_short = is_memory_short || num_over > 0;
+    *line.output << (line.json ? row_of(request, simulated).dump() + "\n" : table_row(simulated, num_over));
     line.output->flush();
     if (!line.out_path.empty()) {
-      const scheduler::Timeline timelines[] = {timeline_of(own, plan, kTracedLayers)};
+      const scheduler::Timeline timelines[] = {timeline_of(request, simulated.plan, kTracedLayers)};
       write_file(line.out_path, scheduler::perfetto_json(timelines), "trace");
     }
-    if (!line.report_path.empty()) {
-      std::vector<scheduler::GanttChart> charts;
-      if (name != kBaseline) {
-        const scheduler::PlanRequest baseline = request_for(request, kBaseline);
-        const scheduler::Plan other = scheduler::make_plan(baseline);
-        charts.push_back(chart_of(
-            baseline, other,
-            scheduler::simulation_report(other, baseline.model, baseline.topology, baseline.options.token_cap_per_rank)));
-      }
-      charts.push_back(chart_of(own, plan, report));
-      const std::string title =
-          fmt::format("{} of equal layers, forward and backward, on {} ranks of {}", kDrawnLayers, request.topology.num_ranks(),
-                      request.topology.name.empty() ? "the cluster" : request.topology.name);
-      write_file(line.report_path, scheduler::gantt_html(title, charts), "picture");
-    }
+    if (!line.report_path.empty()) write_report(line.report_path, input, simulated);
   }
-  if (!line.json) {
-    *line.output << "step: linear work of ready tokens and gradients of weights run behind transfers; no overlap: they do not.\n"
-                    "All but the first column and imbalance are over the bound or over the step; ~: later layers are estimated\n"
-                    "from those that were simulated.\n"
-                 << kNotCounted << "\n";
-  }
+  if (!line.json) print_notes(input, is_memory_short, *line.output);
   return 0;
 }
 

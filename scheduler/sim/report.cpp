@@ -6,18 +6,19 @@
 namespace ballast::scheduler {
 
 SimulationReport simulation_report(const Plan& plan, const ModelShape& model, const Topology& topology, std::int64_t token_cap,
-                                   const SimulationOptions& options) {
+                                   int expert_parallel, const SimulationOptions& options) {
   SimulationReport report;
   report.bounds = step_bounds(plan.lengths, model, topology, token_cap);
   const PlanLoad load = plan_load(plan, model, topology);
   report.imbalance = load.imbalance;
 
+  const Sharding sharding{topology.num_ranks(), expert_parallel};
   const Simulator simulator(plan, model, topology);
   report.simulation = simulator.run(options);
   for (std::size_t r = 0; r < load.ranks.size(); ++r) {
     const std::int64_t tokens = load.ranks[r].most_tokens;
     const RankTime& rank = report.simulation.ranks[r];
-    report.peak_memory_bytes.push_back(memory_bytes(model, {topology.num_ranks(), 1}, tokens).total() + rank.most_buffer_bytes +
+    report.peak_memory_bytes.push_back(memory_bytes(model, sharding, tokens).total() + rank.most_buffer_bytes +
                                        rank.most_deferred_layers * tokens * output_gradient_bytes_per_token(model));
     report.most_memory_bytes = std::max(report.most_memory_bytes, report.peak_memory_bytes.back());
   }

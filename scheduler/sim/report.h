@@ -27,9 +27,9 @@ struct SimulationReport {
   double mean_nic_bytes = 0;
 };
 
-/// Simulates a plan with the engines that a row of a table compares. Input: token_cap as for step_bounds. Cost: two
-/// simulations. Throws: as Simulator.
+/// Simulates a plan with the engines that a row of a table compares. Input: token_cap as for step_bounds; experts are spread over
+/// expert_parallel ranks, which memory alone knows. Cost: two simulations. Throws: as Simulator.
 SimulationReport simulation_report(const Plan& plan, const ModelShape& model, const Topology& topology, std::int64_t token_cap,
-                                   const SimulationOptions& options = {});
+                                   int expert_parallel = 1, const SimulationOptions& options = {});
 
 }  // namespace ballast::scheduler

@@ -173,7 +173,8 @@ std::string gantt_html(const std::string& title, std::span<const GanttChart> cha
   }
   out += "</p>\n<div class=\"charts\">\n";
   for (const GanttChart& chart : charts) {
-    out += fmt::format("<div>\n<h2>{}</h2>\n{}<table>\n", escape_html(chart.timeline.name), Chart(chart.timeline, longest).svg());
+    const std::string drawing = chart.timeline.node_of_rank.empty() ? "" : Chart(chart.timeline, longest).svg();
+    out += fmt::format("<div>\n<h2>{}</h2>\n{}<table>\n", escape_html(chart.timeline.name), drawing);
     for (const auto& [key, value] : chart.facts) {
       out += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", escape_html(key), escape_html(value));
     }

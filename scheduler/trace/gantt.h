@@ -9,7 +9,7 @@
 
 namespace ballast::scheduler {
 
-/// A chart and what is said below it.
+/// A chart and what is said below it. A timeline without ranks has its facts alone.
 struct GanttChart {
   Timeline timeline;
   std::vector<std::pair<std::string, std::string>> facts;

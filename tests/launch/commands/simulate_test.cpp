@@ -14,9 +14,11 @@
 namespace ballast::launch {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
-const std::string kRoot = BALLAST_SOURCE_DIR;
+const std::string kConfigs = BALLAST_SOURCE_DIR "/configs/";
 
 class Simulate : public ::testing::Test {
  protected:
@@ -28,20 +30,26 @@ class Simulate : public ::testing::Test {
 
   /// A small step of the 7B model on cluster A.
   std::string simulate(const std::vector<std::string>& arguments) {
+    std::vector<std::string> all = {"--set", "scheduler.tokens_per_step=65536"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    return simulate("models/llama_7b.textproto", kConfigs + "workloads/pile.csv", all);
+  }
+  /// The same of another model and batch.
+  std::string simulate(const std::string& model, const std::string& lengths, const std::vector<std::string>& arguments) {
     std::ostringstream output, errors;
-    std::vector<std::string> all = {"simulate",
-                                    "--cluster",
-                                    kRoot + "/configs/clusters/cluster_a.textproto",
-                                    "--model",
-                                    kRoot + "/configs/models/llama_7b.textproto",
-                                    "--lengths",
-                                    kRoot + "/configs/workloads/pile.csv",
-                                    "--set",
-                                    "scheduler.tokens_per_step=65536"};
+    std::vector<std::string> all = {
+        "simulate", "--cluster", kConfigs + "clusters/cluster_a.textproto", "--model", kConfigs + model, "--lengths", lengths};
     all.insert(all.end(), arguments.begin(), arguments.end());
     const Invocation invocation = parse_command_line(all, output, errors);
     EXPECT_EQ(invocation.command->run(invocation.line), 0);
     return output.str();
+  }
+  /// A list of `count` sequences of `tokens` each, after one of `first`.
+  std::string list(int first, int count, int tokens) const {
+    std::ofstream out(folder_ / "lengths.csv");
+    out << first << "\n";
+    for (int i = 0; i < count; ++i) out << tokens << "\n";
+    return (folder_ / "lengths.csv").string();
   }
   static std::string text(const std::filesystem::path& path) {
     std::ifstream in(path);
@@ -91,6 +99,48 @@ TEST_F(Simulate, WritesTraceAndPicture) {
   EXPECT_THAT(html, HasSubstr("<h2>te_cp</h2>"));
   EXPECT_THAT(html, HasSubstr("<h2>ballast</h2>"));
   EXPECT_THROW(simulate({"--policy", "all", "--report", picture.string()}), UsageError);
+}
+
+TEST_F(Simulate, ABaselineThatCannotBePlacedLeavesTheOtherPicture) {
+  const std::filesystem::path picture = folder_ / "picture.html";
+  simulate("models/llama_7b.textproto", list(98, 100, 15),
+           {"--set", "scheduler.token_cap_per_rank=101", "--report", picture.string()});
+  const std::string html = text(picture);
+  EXPECT_THAT(html, HasSubstr("<h2>te_cp</h2>\n<table>\n<tr><td>no plan</td><td>policy te_cp: rank 0 would hold 107 tokens"));
+  EXPECT_THAT(html, HasSubstr("<h2>ballast</h2>\n<svg"));
+}
+
+TEST_F(Simulate, RanksWithoutTheMemoryAreMarkedAndCounted) {
+  const std::string fits = simulate({});
+  EXPECT_THAT(fits, AllOf(HasSubstr("memory: a rank has 85.899 GB\n"), Not(HasSubstr("need more memory"))));
+  // Weights and gradients alone are 6 bytes for each of 6.7e9 parameters.
+  const std::vector<std::string> small = {"--set", "cluster.memory_bytes=40000000000"};
+  EXPECT_THAT(simulate(small), AllOf(HasSubstr(" ! 16 of 16 ranks\n"), HasSubstr("need more memory than they have"),
+                                     HasSubstr("change parallel.tp or the model")));
+  const nlohmann::json row =
+      nlohmann::json::parse(simulate({"--json", "--set", "cluster.memory_bytes=40000000000", "--policy", "te_cp"}));
+  EXPECT_EQ(row.at("rank_memory_bytes"), 40000000000);
+  EXPECT_EQ(row.at("ranks_over_memory"), 16);
+  EXPECT_GT(row.at("peak_memory_bytes").get<std::int64_t>(), 40000000000);
+}
+
+TEST_F(Simulate, TheClusterFollowsTheWorldAndPoliciesFormMicroBatches) {
+  const std::string batch = list(2048, 31, 2048);
+  std::vector<std::string> arguments = {"--policy", "hybrid_dp", "--world", "8", "--set", "scheduler.tokens_per_rank=2048"};
+  EXPECT_THAT(simulate("models/llama_7b.textproto", batch, arguments),
+              AllOf(HasSubstr("8 ranks on 1 node, 32 sequences, 65536 tokens;"), HasSubstr("formed by the policy")));
+  arguments.emplace_back("--json");
+  EXPECT_EQ(nlohmann::json::parse(simulate("models/llama_7b.textproto", batch, arguments)).at("micro_batches"), 4);
+}
+
+TEST_F(Simulate, MemoryKnowsThatExpertsAreSpread) {
+  const auto peak = [&](const char* ep) {
+    const std::string answer = simulate("models/moe_8x550m.textproto", list(4096, 1, 4096),
+                                        {"--policy", "sequential", "--json", "--set", std::string("parallel.ep=") + ep});
+    return nlohmann::json::parse(answer).at("peak_memory_bytes").get<std::int64_t>();
+  };
+  // 24 layers of 8 experts of 3 * 1280 * 3456 elements, 2 + 4 bytes each, of which an eighth stays.
+  EXPECT_NEAR(static_cast<double>(peak("1") - peak("8")), 24 * 8 * 3 * 1280 * 3456.0 * 6 * 7 / 8, 100);
 }
 
 }  // namespace
