@@ -15,9 +15,6 @@ namespace ballast::scheduler {
 
 namespace {
 
-/// Tokens of one rank, far above any memory: keeps sums of lengths within 64 bits.
-constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
-
 /// Homes where attention has the tokens. Head rings and tasks have no such place: their policies give homes.
 std::vector<std::vector<Chunk>> homes_of_work(const std::vector<AttentionWork>& work, int num_ranks) {
   std::vector<std::vector<Chunk>> homes(num_ranks);
@@ -87,20 +84,25 @@ Plan make_plan(const PlanRequest& request) {
   const Policy& policy = find_policy(request.options.policy);
   std::int64_t total = 0, longest = 0;
   for (std::size_t s = 0; s < request.lengths.size(); ++s) {
-    if (request.lengths[s] < 1 || request.lengths[s] > kMaxTokens - total) {
-      throw std::invalid_argument(fmt::format("lengths: sequence {} has {} tokens; wanted at least 1, and at most {} in all", s,
-                                              request.lengths[s], kMaxTokens));
+    if (request.lengths[s] < 1 || request.lengths[s] > kMostTokens - total) {
+      throw std::invalid_argument(
+          fmt::format("lengths: sequence {} has {} tokens after {} of the others; wanted at least 1, and at most {} in all. "
+                      "Shorten or leave out "
+                      "sequences, or lower tokens_per_step",
+                      s, request.lengths[s], total, kMostTokens));
     }
     total += request.lengths[s];
     longest = std::max(longest, request.lengths[s]);
   }
-  const std::int64_t cap = request.options.token_cap_per_rank;
-  const std::int64_t tokens_per_micro_batch = request.options.tokens_per_micro_batch;
-  if (cap < 0 || tokens_per_micro_batch < 0 || request.options.tokens_per_rank < 0) {
+  if (request.options.token_cap_per_rank < 0 || request.options.tokens_per_micro_batch < 0 ||
+      request.options.tokens_per_rank < 0) {
     throw std::invalid_argument(
         fmt::format("scheduler: token_cap_per_rank {}, tokens_per_micro_batch {} and tokens_per_rank {} must not be negative",
-                    cap, tokens_per_micro_batch, request.options.tokens_per_rank));
+                    request.options.token_cap_per_rank, request.options.tokens_per_micro_batch, request.options.tokens_per_rank));
   }
+  // More than there can be is as good as all of them, and does not overflow.
+  const std::int64_t cap = std::min(request.options.token_cap_per_rank, kMostTokens);
+  const std::int64_t tokens_per_micro_batch = std::min(request.options.tokens_per_micro_batch, kMostTokens);
   Plan plan;
   plan.step = request.step;
   plan.policy = policy.name;
@@ -109,12 +111,12 @@ Plan make_plan(const PlanRequest& request) {
   if (num_ranks < 1) throw std::invalid_argument("cluster: no ranks to plan for");
   const bool forms = request.planner_mode && policy.form_micro_batches != nullptr;
   const auto placement_request = [&](std::span<const std::int64_t> sequences) {
-    std::int64_t tokens_per_rank = request.options.tokens_per_rank;
+    std::int64_t tokens_per_rank = std::min(request.options.tokens_per_rank, kMostTokens);
     // A step that the policy has yet to cut says nothing about the size of a micro-batch; a longer sequence is one of its own.
     if (tokens_per_rank == 0 && forms && tokens_per_micro_batch > 0) {
       tokens_per_rank = (std::max(tokens_per_micro_batch, longest) + num_ranks - 1) / num_ranks;
     }
-    return PlacementRequest{request.lengths, sequences, request.topology, request.model, cap > 0 ? cap : kMaxTokens,
+    return PlacementRequest{request.lengths, sequences, request.topology, request.model, cap > 0 ? cap : kMostTokens,
                             tokens_per_rank};
   };
   std::vector<FormedMicroBatch> formed;

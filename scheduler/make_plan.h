@@ -11,7 +11,7 @@
 namespace ballast::scheduler {
 
 struct PlanRequest {
-  std::vector<std::int64_t> lengths;  ///< of the step's sequences, in data order; all positive
+  std::vector<std::int64_t> lengths;  ///< of the step's sequences, in data order; all positive, kMostTokens in all
   Topology topology;
   ModelShape model;
   PolicyOptions options;

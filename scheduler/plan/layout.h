@@ -22,6 +22,7 @@ std::vector<std::int64_t> proportional_shares(std::int64_t total, std::span<cons
 std::vector<std::array<Chunk, 2>> zigzag_chunks(std::int64_t sequence, std::span<const std::int64_t> shares);
 
 /// Sum over the queries of `chunk` of the keys each of them sees: l * begin + l * (l + 1) / 2.
+/// Input: end is at most kMostTokens.
 std::int64_t num_pairs(const Chunk& chunk);
 
 /// Tokens of a list of chunks.

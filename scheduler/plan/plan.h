@@ -7,6 +7,11 @@
 
 namespace ballast::scheduler {
 
+/// Most tokens of a step. Pairs of a query and a key that it sees are counted in 64 bits: T tokens have at most T * (T + 1) / 2
+/// of them, however they are cut in sequences, and the largest product on the way is T * (T + 1) = 2^62 + 2^31. Products of
+/// tokens and ranks (2^20 at most) are far smaller.
+inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 31;
+
 /// Tokens [begin, end) of one sequence. `sequence` indexes the step's list of lengths.
 struct Chunk {
   std::int64_t sequence = 0;

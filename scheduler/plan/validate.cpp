@@ -351,7 +351,9 @@ void validate(const Plan& plan, const PlanLimits& limits) {
   Findings findings;
   std::vector<int> micro_batch_of(plan.lengths.size(), -1);
   for (std::size_t s = 0; s < plan.lengths.size(); ++s) {
-    if (plan.lengths[s] < 1) findings.add("sequence {} has {} tokens; a sequence has at least 1", s, plan.lengths[s]);
+    if (plan.lengths[s] < 1 || plan.lengths[s] > kMostTokens) {
+      findings.add("sequence {} has {} tokens; a sequence has 1 to {}", s, plan.lengths[s], kMostTokens);
+    }
   }
   if (!plan.charged_tokens.empty() && plan.charged_tokens.size() != plan.lengths.size()) {
     findings.add("charged tokens for {} sequences, but the step has {}", plan.charged_tokens.size(), plan.lengths.size());

@@ -463,7 +463,7 @@ class Engine {
     if (item.is_weights()) {
       const Ticks ticks = kernels_.weight_ticks(program, segment, rank);
       const int all = kernels_.num_weight_kernels(program, segment, rank), first = ranks_[rank].weights.kernel;
-      return ticks * (first + count) / all - ticks * first / all;
+      return part_of(ticks, first + count, all) - part_of(ticks, first, all);
     }
     const int group = static_cast<int>(item.index), first = instance.ranks[rank].kernel[group];
     return kernels_.begin(program, segment, first + count, rank, group) - kernels_.begin(program, segment, first, rank, group);
@@ -498,7 +498,7 @@ class Engine {
     state.num_kernels = static_cast<std::int16_t>(count);
     const bool is_task = !item.is_weights() && !item.is_segment();
     state.until =
-        now_ + (is_task ? instance.layers[item.layer].program->tasks[item.index].ticks : kernels_ticks(item, rank, count));
+        later(now_, is_task ? instance.layers[item.layer].program->tasks[item.index].ticks : kernels_ticks(item, rank, count));
     push_computed(rank);
   }
 

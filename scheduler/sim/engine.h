@@ -7,7 +7,7 @@
 namespace ballast::scheduler {
 
 /// Runs a step's programs on all ranks at once, as class Simulator says. Throws: std::invalid_argument for more passes or layers
-/// than its keys count.
+/// than its keys count, and for seconds or bytes beyond what is counted (clock.h, step_totals.h).
 Simulation run_engine(const StepProgram& step, const Topology& topology, const SimulationOptions& options);
 
 }  // namespace ballast::scheduler

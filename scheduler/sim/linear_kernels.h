@@ -31,7 +31,7 @@ class LinearKernels {
   Ticks segment_ticks(const MicroBatchProgram& program, const Segment& segment, int rank) const {
     Ticks result = 0;
     for (int g = 0; g < num_groups_; ++g) {
-      for (const SegmentPiece& piece : segment.pieces) result += piece_ticks(program, piece, rank, g);
+      for (const SegmentPiece& piece : segment.pieces) result = later(result, piece_ticks(program, piece, rank, g));
     }
     return result;
   }
@@ -39,9 +39,9 @@ class LinearKernels {
   Ticks begin(const MicroBatchProgram& program, const Segment& segment, int kernel, int rank, int group) const {
     const int each = count(program, rank, group);
     Ticks result = 0;
-    for (int p = 0; p < kernel / each; ++p) result += piece_ticks(program, segment.pieces[p], rank, group);
+    for (int p = 0; p < kernel / each; ++p) result = later(result, piece_ticks(program, segment.pieces[p], rank, group));
     if (kernel % each == 0) return result;
-    return result + piece_ticks(program, segment.pieces[kernel / each], rank, group) * (kernel % each) / each;
+    return later(result, part_of(piece_ticks(program, segment.pieces[kernel / each], rank, group), kernel % each, each));
   }
   /// The kernel where what is started with `kernel` has to stop: at the barrier, or at the end of the segment.
   int last(const MicroBatchProgram& program, const Segment& segment, int kernel, int rank, int group) const {

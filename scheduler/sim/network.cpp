@@ -43,13 +43,13 @@ Network::Departure Network::depart(int src, int dst, std::int64_t bytes, Ticks n
   const Ticks leaving = service(ticks_per_byte_[link], bytes);
   Departure departure;
   departure.begin = std::max(now, free_at_[link]);
-  departure.end = free_at_[link] = departure.begin + leaving;
+  departure.end = free_at_[link] = later(departure.begin, leaving);
   Flight& flight = departure.flight;
   flight.link = receiver(src, dst);
-  flight.arrival = departure.begin + (topology_.is_between_nodes(src, dst) ? latency_between_ : latency_inside_);
+  flight.arrival = later(departure.begin, topology_.is_between_nodes(src, dst) ? latency_between_ : latency_inside_);
   const bool is_as_fast = ticks_per_byte_[flight.link] == ticks_per_byte_[link];
   flight.service = is_as_fast ? leaving : service(ticks_per_byte_[flight.link], bytes);
-  flight.earliest = flight.arrival + leaving;
+  flight.earliest = later(flight.arrival, leaving);
   return departure;
 }
 

@@ -31,7 +31,7 @@ class Network {
     Flight flight;
   };
   /// Takes a message at time `now`. Input: calls with growing times; src != dst.
-  /// Throws: std::invalid_argument for ranks of two nodes of which one has no card.
+  /// Throws: std::invalid_argument for ranks of two nodes of which one has no card, and for times beyond the clock (clock.h).
   Departure depart(int src, int dst, std::int64_t bytes, Ticks now);
 
   struct Arrival {
@@ -39,11 +39,11 @@ class Network {
     Ticks free = 0;   ///< the receiver's link is free again
     Ticks end = 0;    ///< all of it is there
   };
-  /// Input: for each link, calls with growing times.
+  /// Input: for each link, calls with growing times. Throws: std::invalid_argument for times beyond the clock.
   Arrival arrive(const Flight& flight) {
     Arrival arrival;
     arrival.begin = std::max(flight.arrival, free_at_[flight.link]);
-    arrival.free = free_at_[flight.link] = arrival.begin + flight.service;
+    arrival.free = free_at_[flight.link] = later(arrival.begin, flight.service);
     arrival.end = std::max(arrival.free, flight.earliest);
     return arrival;
   }

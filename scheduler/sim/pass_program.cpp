@@ -125,7 +125,7 @@ void PassProgramBuilder::add_tasks(const RankAttention& attention) {
     if (is_cluster && static_cast<int>(program_.tasks.size()) > first) {
       ProgramTask& before = program_.tasks.back();
       if (before.queue == from.queue && before.round == from.round) {
-        before.ticks += ticks;
+        before.ticks = later(before.ticks, ticks);
         if (before.sequence != slice.sequence) before.sequence = -1;
         continue;
       }

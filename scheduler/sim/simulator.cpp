@@ -7,8 +7,11 @@
 #include <stdexcept>
 #include <utility>
 
+#include "scheduler/sim/bounds.h"
+#include "scheduler/sim/clock.h"
 #include "scheduler/sim/engine.h"
 #include "scheduler/sim/step_program.h"
+#include "scheduler/sim/step_totals.h"
 
 namespace ballast::scheduler {
 
@@ -22,9 +25,11 @@ struct Simulator::Step {
 namespace {
 
 /// Goes on in a straight line from two values to what they would be `ahead` times their distance further.
-template <typename Number>
-Number ahead_of(Number shorter, Number longer, double ahead) {
-  return longer + static_cast<Number>(ahead * static_cast<double>(longer - shorter));
+double ahead_of(double shorter, double longer, double ahead) { return longer + ahead * (longer - shorter); }
+std::int64_t ahead_of(std::int64_t shorter, std::int64_t longer, double ahead) {
+  const double more = ahead * static_cast<double>(longer - shorter);
+  if (more + static_cast<double>(longer) >= 0x1p63) refuse_bytes(more + static_cast<double>(longer));
+  return longer + static_cast<std::int64_t>(more);
 }
 
 /// The step with all rounds of its rings, of which each adds as much as the last ones that are simulated.
@@ -51,6 +56,8 @@ Simulation with_all_rounds(const Simulation& shorter, Simulation longer, double 
 
 Simulator::Simulator(const Plan& plan, const ModelShape& model, const Topology& topology, int most_rounds) {
   if (most_rounds < 4) throw std::invalid_argument(fmt::format("simulation: {} rounds of a ring; give 4 or more", most_rounds));
+  const double least_seconds = step_bounds(plan.lengths, model, topology, 0).work_seconds;
+  if (least_seconds > kMostSeconds) refuse_step(least_seconds);
   Step step{step_program(plan, model, topology, most_rounds), std::nullopt, topology};
   if (step.program.num_rounds < step.program.all_rounds) step.shorter = step_program(plan, model, topology, most_rounds * 3 / 4);
   step_ = std::make_unique<const Step>(std::move(step));

@@ -95,7 +95,8 @@ inline constexpr int kMostRounds = 128;
 class Simulator {
  public:
   /// Input: a valid plan for this cluster and model. Cost: that of the expansion, once or twice per pass and micro-batch.
-  /// Throws: std::invalid_argument when plan, model and cluster do not fit together.
+  /// Throws: std::invalid_argument when plan, model and cluster do not fit together, and when the work alone, divided evenly over
+  /// the ranks, takes longer than the clock goes (clock.h).
   Simulator(const Plan& plan, const ModelShape& model, const Topology& topology, int most_rounds = kMostRounds);
   ~Simulator();
   Simulator(Simulator&&) noexcept;
@@ -103,6 +104,7 @@ class Simulator {
 
   /// Cost: layers simulated * (messages + tasks).
   /// Deterministic: the same events in the same order, on every machine.
+  /// Throws: std::invalid_argument when the step goes beyond the clock, or sends more bytes than 64 bits count.
   Simulation run(const SimulationOptions& options = {}) const;
 
  private:

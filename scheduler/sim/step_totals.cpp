@@ -1,8 +1,12 @@
 #include "scheduler/sim/step_totals.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
+#include <limits>
+#include <stdexcept>
 
 namespace ballast::scheduler {
 namespace {
@@ -23,11 +27,17 @@ Ticks lasting_growth(const std::vector<Ticks>& times) {
     const Ticks growth = median(growths);
     for (Ticks& value : growths) value = std::abs(value - growth);
     const Ticks distance = median(growths);
-    if (span > 1 && 2 * distance >= least) break;
+    if (span > 1 && distance >= least - distance) break;
     result = growth;
     least = distance;
   }
   return result;
+}
+
+void add_bytes(std::int64_t& sum, std::int64_t bytes, int times) {
+  const __int128 result = sum + static_cast<__int128>(bytes) * times;
+  if (result > std::numeric_limits<std::int64_t>::max()) refuse_bytes(static_cast<double>(result));
+  sum = static_cast<std::int64_t>(result);
 }
 
 /// Sorts messages and makes one of the parts of a routed one.
@@ -66,10 +76,14 @@ class Totals {
       if (run.num_skipped > 0) add_skipped(instance, run);
     }
     for (int s = 0; s < static_cast<int>(instance.segments.size()); ++s) {
-      for (int r = 0; r < num_ranks(); ++r) linear_[r] += instance.runs.multiplicity(s) * linear_ticks(instance, s, r);
+      for (int r = 0; r < num_ranks(); ++r) {
+        linear_[r] = later(linear_[r], linear_ticks(instance, s, r), instance.runs.multiplicity(s));
+      }
     }
     for (int l = 0; l < static_cast<int>(instance.layers.size()); ++l) {
-      for (int r = 0; r < num_ranks(); ++r) attention_[r] += instance.runs.multiplicity(l) * attention_ticks(instance, l, r);
+      for (int r = 0; r < num_ranks(); ++r) {
+        attention_[r] = later(attention_[r], attention_ticks(instance, l, r), instance.runs.multiplicity(l));
+      }
       add_messages(instance, l, records_messages);
     }
   }
@@ -83,7 +97,7 @@ class Totals {
       rank.most_buffer_bytes = ranks[r].most_buffer_bytes;
       rank.most_deferred_layers = ranks[r].most_deferred;
       rank.end_seconds = to_seconds(end_[r]);
-      rank.exposed_seconds = to_seconds(std::max<Ticks>(0, end_[r] - attention_[r] - linear_[r] - barrier_[r]));
+      rank.exposed_seconds = to_seconds(std::max<Ticks>(0, end_[r] - later(attention_[r], linear_[r]) - barrier_[r]));
       simulation_.makespan_seconds = std::max(simulation_.makespan_seconds, rank.end_seconds);
     }
     join_parts(simulation_.messages);
@@ -96,12 +110,15 @@ class Totals {
   Ticks attention_ticks(const PassInstance& instance, int position, int rank) const {
     const PassProgram& program = *instance.layers[position].program;
     Ticks result = 0;
-    for (int t = program.first_task[rank]; t < program.first_task[rank + 1]; ++t) result += program.tasks[t].ticks;
+    for (int t = program.first_task[rank]; t < program.first_task[rank + 1]; ++t) {
+      result = later(result, program.tasks[t].ticks);
+    }
     return result;
   }
   Ticks linear_ticks(const PassInstance& instance, int position, int rank) const {
     const Segment& segment = instance.segments[position];
-    return kernels_.segment_ticks(*instance.program, segment, rank) + kernels_.weight_ticks(*instance.program, segment, rank);
+    return later(kernels_.segment_ticks(*instance.program, segment, rank),
+                 kernels_.weight_ticks(*instance.program, segment, rank));
   }
 
   /// Lets every rank take as long for each of the layers that a run leaves out as for those in the later half, but not longer
@@ -118,12 +135,14 @@ class Totals {
     const Ticks latest = lasting_growth(entries);
     for (int r = 0; r < num_ranks(); ++r) {
       Ticks busy = 0;
-      for (int p = last - run.period + 1; p <= last; ++p) busy += attention_ticks(instance, p, r) + linear_ticks(instance, p, r);
+      for (int p = last - run.period + 1; p <= last; ++p) {
+        busy = later(later(busy, attention_ticks(instance, p, r)), linear_ticks(instance, p, r));
+      }
       for (int t = 0; t <= times; ++t) entries[t] = instance.layers[position(t)].ranks[r].entry;
       const Ticks growth = std::max(busy, std::min(latest, lasting_growth(entries)));
-      end_[r] += growth * run.num_skipped;
-      barrier_[r] += (instance.layers[last].ranks[r].barrier_idle - instance.layers[position(0)].ranks[r].barrier_idle) *
-                     run.num_skipped / times;
+      end_[r] = later(end_[r], growth, run.num_skipped);
+      const Ticks idle = instance.layers[last].ranks[r].barrier_idle - instance.layers[position(0)].ranks[r].barrier_idle;
+      barrier_[r] = later(barrier_[r], part_of(idle, run.num_skipped, times));
       for (int t = 0; t < times; ++t) simulation_.is_exact = simulation_.is_exact && entries[t + 1] - entries[t] == growth;
     }
   }
@@ -133,10 +152,10 @@ class Totals {
     const int times = instance.runs.multiplicity(position);
     for (const ProgramMessage& message : program.messages) {
       simulation_.num_messages += times;
-      simulation_.message_bytes += times * message.bytes;
+      add_bytes(simulation_.message_bytes, message.bytes, times);
       if (topology_.is_between_nodes(message.src_proxy, message.dst_proxy)) {
-        simulation_.nics[topology_.nic_group_of_rank[message.src_proxy]].sent += times * message.bytes;
-        simulation_.nics[topology_.nic_group_of_rank[message.dst_proxy]].received += times * message.bytes;
+        add_bytes(simulation_.nics[topology_.nic_group_of_rank[message.src_proxy]].sent, message.bytes, times);
+        add_bytes(simulation_.nics[topology_.nic_group_of_rank[message.dst_proxy]].received, message.bytes, times);
       }
       if (records_messages) {
         const ProgramExchange& exchange = program.exchanges[message.src_exchange];
@@ -153,6 +172,12 @@ class Totals {
 };
 
 }  // namespace
+
+void refuse_bytes(double bytes) {
+  throw std::invalid_argument(fmt::format(
+      "simulation: the step sends {} bytes; at most {} are counted. Make it smaller: fewer tokens, or a policy that sends less",
+      bytes, std::numeric_limits<std::int64_t>::max()));
+}
 
 Simulation step_totals(const std::vector<PassInstance>& instances, const std::vector<RankState>& ranks,
                        const LinearKernels& kernels, const Topology& topology, bool records_messages) {

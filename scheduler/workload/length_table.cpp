@@ -7,11 +7,12 @@
 #include <limits>
 #include <stdexcept>
 
+#include "scheduler/plan/plan.h"
+
 namespace ballast::scheduler {
 
 namespace {
 
-constexpr std::int64_t kLongest = std::int64_t{1} << 40;
 constexpr std::size_t kMostRows = std::size_t{1} << 24;
 constexpr double kTailProbability = 0.999;
 /// Draws that a limit rejects before the table is called unfit.
@@ -31,9 +32,9 @@ T parse_number(std::string_view text, const std::string& name, int line) {
 
 std::int64_t parse_length(std::string_view text, const std::string& name, int line, std::int64_t smallest) {
   const std::int64_t length = parse_number<std::int64_t>(text, name, line);
-  if (length < smallest || length > kLongest) {
+  if (length < smallest || length > kMostTokens) {
     throw std::invalid_argument(
-        fmt::format("{}:{}: a length of {} tokens; wanted {} to {}", name, line, length, smallest, kLongest));
+        fmt::format("{}:{}: a length of {} tokens; wanted {} to {}", name, line, length, smallest, kMostTokens));
   }
   return length;
 }
@@ -138,7 +139,7 @@ void add_tail(LengthTable& table, const LengthTable& tail) {
 std::vector<std::int64_t> draw_batch(const LengthTable& table, const BatchRequest& request) {
   if (!table.lengths.empty()) return table.lengths;
   Random random(request.seed);
-  const std::int64_t limit = request.longest_tokens > 0 ? request.longest_tokens : kLongest;
+  const std::int64_t limit = request.longest_tokens > 0 ? request.longest_tokens : kMostTokens;
   std::vector<LengthBin> bins;
   std::vector<double> upto;
   if (table.quantiles.empty()) {

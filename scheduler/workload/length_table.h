@@ -24,7 +24,7 @@ struct LengthTable {
 
 /// Reads a table: `#` lines are remarks; a header row names the columns. `bin_lo_tokens,bin_hi_tokens,...` is a histogram,
 /// `quantile,length_tokens` a quantile table, anything else (header optional) a list with one length per line.
-/// Input: at most 2^24 rows; lengths 1 to 2^40 (0 only as the begin of a bin, read as 1).
+/// Input: at most 2^24 rows; lengths 1 to kMostTokens (plan.h; 0 only as the begin of a bin, read as 1).
 /// Throws: std::invalid_argument with `name`:line.
 LengthTable parse_length_table(std::string_view text, const std::string& name);
 

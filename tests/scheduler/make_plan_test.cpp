@@ -4,6 +4,11 @@
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
+#include <limits>
+
+#include "scheduler/cost/rank_load.h"
+#include "scheduler/cost/seconds.h"
+
 namespace ballast::scheduler {
 namespace {
 
@@ -72,6 +77,23 @@ TEST(MakePlan, RefusesWithNumbers) {
   EXPECT_THAT(message_of(long_one), HasSubstr("no rank has room for sequence 0 of 30 tokens"));
   EXPECT_THAT(message_of(request({1}, 1, "longest")), HasSubstr("unknown policy 'longest'; known: sequential, longest_first, "));
   EXPECT_THAT(message_of(request({4, 0}, 1)), HasSubstr("sequence 1 has 0 tokens"));
+  const std::int64_t half = kMostTokens / 2;
+  EXPECT_THAT(
+      message_of(request({half, half, 1}, 1)),
+      HasSubstr("sequence 2 has 1 tokens after 2147483648 of the others; wanted at least 1, and at most 2147483648 in all"));
+  EXPECT_THAT(message_of(request({4, std::numeric_limits<std::int64_t>::max()}, 1)), HasSubstr("wanted at least 1, and at most"));
+}
+
+TEST(MakePlan, LargestNumbersCountRight) {
+  for (const char* policy : {"distca", "te_cp", "wlb", "zeppelin", "ballast"}) {
+    PlanRequest wanted = request({kMostTokens - 10, 7, 3}, 2, policy);
+    wanted.options.token_cap_per_rank = wanted.options.tokens_per_rank = std::numeric_limits<std::int64_t>::max();
+    const Plan plan = make_plan(wanted);
+    const PlanLoad load = plan_load(plan, wanted.model, wanted.topology);
+    const double pairs = static_cast<double>(kMostTokens) * static_cast<double>(kMostTokens) / 2;
+    const double seconds = load.ranks[0].attention_seconds + load.ranks[1].attention_seconds;
+    EXPECT_NEAR(seconds / (pairs * cost_rates(wanted.model, wanted.topology).pair_seconds), 1, 1e-6) << policy;
+  }
 }
 
 TEST(MakePlan, RoutingIsThePolicysUnlessAskedFor) {

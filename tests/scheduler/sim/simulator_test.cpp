@@ -17,6 +17,7 @@
 namespace ballast::scheduler {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 /// One layer, one head; a token takes 3 s for its projections, 1 s for that of the output and nothing else, a pair of query and
@@ -104,6 +105,42 @@ TEST(Simulator, CardsAreUsedBetweenNodesOnly) {
     EXPECT_EQ(nic.sent, 3 * 128);
     EXPECT_EQ(nic.received, 3 * 128);
   }
+}
+
+std::string message_of(const Plan& plan, const ModelShape& model, const Topology& topology) {
+  try {
+    simulate(plan, model, topology);
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Simulator, AStepBeyondTheClockIsRefused) {
+  // No operation is beyond it, their sum is: work, and one that only waiting makes so long.
+  Topology topology = slow_topology(1, 2);
+  topology.attention_flops_per_second = 16 / 2e5;
+  EXPECT_THAT(message_of(ring_of_two(), slow_model(), topology), HasSubstr("no error"));  // 7e6 + 25 s
+  topology.attention_flops_per_second = 16 / 3e5;
+  EXPECT_THAT(message_of(ring_of_two(), slow_model(), topology),
+              AllOf(HasSubstr("the step takes 10500024 seconds or more; the simulated clock ends after 9000000"),
+                    HasSubstr("Raise the rates of the cluster, or make the step smaller")));
+  topology = slow_topology(1, 2);
+  topology.intra_node_bytes_per_second = 128 / 4e6;
+  EXPECT_THAT(message_of(ring_of_two(), slow_model(), topology), HasSubstr("the simulated clock ends after 9000000"));
+}
+
+TEST(Simulator, LongKernelsTakeWhatTheirTokensDo) {
+  // Every token has 4 s forward and 8 s backward, each in a kernel of its own.
+  ModelShape model = slow_model();
+  Topology topology = slow_topology(1, 1);
+  topology.attention_flops_per_second = 1e30;
+  SimulationOptions options;
+  options.tokens_per_kernel = 1;
+  const std::int64_t tokens = 500'000;
+  const Simulation simulation =
+      simulate(plan_of({tokens}, {Ring{0, {0}, {tokens}}}, {{{0, 0, tokens}}}), model, topology, options);
+  EXPECT_NEAR(simulation.makespan_seconds, 12.0 * static_cast<double>(tokens), 1);
 }
 
 /// Two sequences of two tokens at home on rank 0. Rank 1 computes the first one's attention.

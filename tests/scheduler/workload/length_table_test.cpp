@@ -32,6 +32,8 @@ TEST(LengthTable, ReadsTheThreeForms) {
 TEST(LengthTable, BadInputIsNamedByLine) {
   EXPECT_THAT(message_of("7\nx9\n"), HasSubstr("lengths.csv:2: 'x9' is not a number"));
   EXPECT_THAT(message_of("0\n"), HasSubstr("lengths.csv:1: a length of 0 tokens"));
+  EXPECT_THAT(message_of("2147483649\n"), HasSubstr("lengths.csv:1: a length of 2147483649 tokens; wanted 1 to 2147483648"));
+  EXPECT_THAT(parse_length_table("2147483648\n", "x").lengths, ElementsAre(2147483648));
   EXPECT_THAT(message_of("bin_lo_tokens,bin_hi_tokens,f\n9,4,0.5\n"), HasSubstr("lengths.csv:2: bin [9, 4)"));
   EXPECT_THAT(message_of("quantile,length_tokens\n0,5\n1,4\n"), HasSubstr("quantiles fall from 5 to 4"));
   EXPECT_THAT(message_of("# nothing\n"), HasSubstr("no lengths"));
