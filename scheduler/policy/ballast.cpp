@@ -40,6 +40,7 @@ constexpr int kFairTries = 5;
 constexpr int kMaxTries = 8;
 constexpr int kMaxTriesSmall = 18;  ///< up to kSmallCluster nodes
 constexpr int kSmallCluster = 64;
+constexpr int kFewNodes = 2;
 /// A node should not hold more, in means of a rank: with even tokens attention is even too, and the way of a token through both
 /// is short. If no try is fair with it, nodes may hold what the cap allows.
 constexpr double kEvenTokens = 1.08;
@@ -474,7 +475,10 @@ class Planner {
       load.cut_tokens = node.cut_tokens;
       load.home_tokens = node.home_tokens;
       const double level = (node.seconds + node.cut_seconds + token_seconds_ * node.home_tokens) / load.num_ranks;
-      load.target_seconds = std::max(1.01 * rank_seconds_, 1.005 * level);
+      // With few nodes there is time to try every way; the start of messages then tells equal ones apart.
+      const bool tries_all = num_nodes <= kFewNodes;
+      load.target_seconds = tries_all ? level : std::max(1.01 * rank_seconds_, 1.005 * level);
+      load.message_seconds = tries_all ? topology_.message_seconds : 0;
       divisions[n] = divide_node(load);
       keeps_cap = keeps_cap && divisions[n].keeps_cap;
       for (Ring& ring : divisions[n].rings) {

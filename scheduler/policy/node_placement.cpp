@@ -33,6 +33,8 @@ constexpr std::int64_t kSmallestCutLength = 512;
 constexpr double kFullAttention = 1.001;
 /// Keys and values travel once forward; they and their gradients backward.
 constexpr double kRingPasses = 3;
+/// A round starts its messages once forward and once backward.
+constexpr double kRoundPasses = 2;
 /// A ring member should have two kernel tiles, or a sixteenth of a short sequence.
 constexpr std::int64_t kSmallestShare = 256;
 /// Ring sizes are tried one by one up to this size, then in steps that grow with it.
@@ -45,6 +47,7 @@ class Division {
     attention_.assign(num_ranks, 0.0);
     ring_tokens_.assign(num_ranks, 0.0);
     received_tokens_.assign(num_ranks, 0.0);
+    rounds_.assign(num_ranks, 0.0);
     tokens_.assign(num_ranks, 0);
     double whole_tokens = 0, whole_squares = 0;
     for (const std::int64_t s : load.sequences) {
@@ -61,6 +64,11 @@ class Division {
   NodeDivision run() {
     for (const std::int64_t s : load_.sequences) place(s);
     pour_cut_work();
+    if (result_.makespan_seconds > load_.target_seconds) {
+      // What came after a ring has left its members uneven: the shortest sequences, which came last, level the others.
+      for (auto ring = result_.rings.rbegin(); ring != result_.rings.rend(); ++ring) level_ring(*ring);
+      pour_cut_work();
+    }
     return std::move(result_);
   }
 
@@ -132,36 +140,66 @@ class Division {
       } else if (poured.left_over > 1e-9 * seconds) {
         result_.keeps_cap = false;
       }
-      std::vector<std::int64_t> weights;
-      for (const double added : poured.added) weights.push_back(static_cast<std::int64_t>(added / seconds * 1e9));
       // Members in rank order: neighbours of the ring are mostly in one node.
       std::vector<int> members(size);
       for (int i = 0; i < size; ++i) members[i] = i;
       std::sort(members.begin(), members.end(), [&](int a, int b) { return order[a] < order[b]; });
-      const std::vector<std::int64_t> shares = proportional_shares(length, weights);
-      std::vector<int> ranks;
-      std::vector<std::int64_t> sorted_shares;
+      const std::vector<std::int64_t> shares = shares_of(length, poured, seconds);
+      Ring ring{s, {}, {}};
       for (const int i : members) {
-        ranks.push_back(order[i]);
-        sorted_shares.push_back(shares[i]);
+        if (shares[i] == 0) continue;
+        ring.ranks.push_back(order[i]);
+        ring.shares.push_back(shares[i]);
       }
-      add_ring(s, length, ranks, sorted_shares);
+      count(ring, 1);
+      result_.rings.push_back(std::move(ring));
       return;
     }
   }
 
-  void add_ring(std::int64_t s, std::int64_t length, const std::vector<int>& ranks, const std::vector<std::int64_t>& shares) {
-    Ring ring{s, {}, {}};
-    for (std::size_t i = 0; i < ranks.size(); ++i) {
-      if (shares[i] == 0) continue;
-      ring.ranks.push_back(ranks[i]);
-      ring.shares.push_back(shares[i]);
-      const double attention = load_.square_seconds * static_cast<double>(length) * static_cast<double>(shares[i]);
-      add(ranks[i], shares[i], attention);
-      received_tokens_[ranks[i]] += static_cast<double>(length - shares[i]);
-      ring_tokens_[ranks[i]] += static_cast<double>(shares[i]);
+  /// Moves shares between the members of a ring until all their work is level, as far as there is room.
+  void level_ring(Ring& ring) {
+    if (ring.ranks.size() == 1) return;
+    count(ring, -1);
+    const std::int64_t length = load_.lengths[ring.sequence];
+    const double per_token = load_.square_seconds * static_cast<double>(length) + load_.token_seconds;
+    const double seconds = per_token * static_cast<double>(length);
+    std::vector<double> contents, rooms;
+    for (const int rank : ring.ranks) {
+      contents.push_back(level(rank));
+      rooms.push_back(std::max(0.0, whole_cap_ - static_cast<double>(tokens_[rank])) * per_token);
     }
-    result_.rings.push_back(std::move(ring));
+    const Poured poured = pour(seconds, contents, std::vector<double>(ring.ranks.size(), 1.0), rooms);
+    if (poured.left_over <= 1e-9 * seconds) {
+      const std::vector<std::int64_t> shares = shares_of(length, poured, seconds);
+      const std::vector<int> ranks = std::move(ring.ranks);
+      ring = {ring.sequence, {}, {}};
+      for (std::size_t i = 0; i < ranks.size(); ++i) {
+        if (shares[i] == 0) continue;
+        ring.ranks.push_back(ranks[i]);
+        ring.shares.push_back(shares[i]);
+      }
+    }
+    count(ring, 1);
+  }
+
+  static std::vector<std::int64_t> shares_of(std::int64_t length, const Poured& poured, double seconds) {
+    std::vector<std::int64_t> weights;
+    for (const double added : poured.added) weights.push_back(static_cast<std::int64_t>(added / seconds * 1e9));
+    return proportional_shares(length, weights);
+  }
+
+  /// Adds (1) or takes away (-1) what the members of a ring have of it.
+  void count(const Ring& ring, int sign) {
+    const std::int64_t length = load_.lengths[ring.sequence];
+    for (std::size_t i = 0; i < ring.ranks.size(); ++i) {
+      const int rank = ring.ranks[i];
+      const std::int64_t share = ring.shares[i];
+      add(rank, sign * share, sign * load_.square_seconds * static_cast<double>(length) * static_cast<double>(share));
+      received_tokens_[rank] += sign * static_cast<double>(length - share);
+      ring_tokens_[rank] += sign * static_cast<double>(share);
+      rounds_[rank] += sign * static_cast<double>(ring.ranks.size() - 1);
+    }
   }
 
   void add(int rank, std::int64_t tokens, double attention_seconds) {
@@ -188,11 +226,12 @@ class Division {
       for (int r = 0; r < num_ranks; ++r) contents[r] = level(r) + cut.added[r];
       const double home_seconds = load_.home_tokens * load_.token_seconds;
       const Poured home = pour(home_seconds, contents, widths, home_rooms);
-      double makespan = 0, longest_linear = 0, longest_wire = 0;
+      double makespan = 0, longest_linear = 0, longest_wire = 0, most_rounds = 0;
       for (int r = 0; r < num_ranks; ++r) {
         makespan = std::max(makespan, contents[r] + home.added[r]);
         longest_wire = std::max(longest_wire, kRingPasses * load_.ring_token_seconds * received_tokens_[r]);
         longest_linear = std::max(longest_linear, load_.token_seconds * ring_tokens_[r] + home.added[r]);
+        most_rounds = std::max(most_rounds, rounds_[r]);
       }
       // Where all of a rank's tokens are in rings, nothing else runs while keys and values come and gradients return.
       makespan = std::max(makespan, longest_linear + longest_wire);
@@ -201,6 +240,7 @@ class Division {
       if (!is_first && !has_room) continue;
       is_first = false;
       result_.makespan_seconds = makespan;
+      result_.message_seconds = kRoundPasses * load_.message_seconds * most_rounds;
       has_room_ = has_room;
       result_.cut_fraction.assign(num_ranks, 0.0);
       result_.home_tokens.assign(num_ranks, 0.0);
@@ -220,6 +260,7 @@ class Division {
   std::vector<double> attention_;
   std::vector<double> ring_tokens_;      ///< of sequences shared with other ranks
   std::vector<double> received_tokens_;  ///< keys and values that rings bring, once
+  std::vector<double> rounds_;           ///< of all rings
   std::vector<std::int64_t> tokens_;
   NodeDivision result_;
 };
@@ -233,7 +274,7 @@ NodeDivision divide_node(const NodeLoad& load) {
     if (way.leveling == Leveling::kEveryRank && load.num_ranks > kLargestSpread) continue;
     NodeDivision division = Division(load, way).run();
     const bool is_better = is_first || (division.keeps_cap && !best.keeps_cap) ||
-                           (division.keeps_cap == best.keeps_cap && division.makespan_seconds < best.makespan_seconds);
+                           (division.keeps_cap == best.keeps_cap && division.seconds() < best.seconds());
     if (is_better) best = std::move(division);
     is_first = false;
     if (best.keeps_cap && best.makespan_seconds <= load.target_seconds) break;

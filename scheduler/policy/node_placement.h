@@ -19,6 +19,7 @@ struct NodeLoad {
   double square_seconds = 0;                ///< attention of one token squared
   double token_seconds = 0;                 ///< linear work of one token
   double ring_token_seconds = 0;            ///< keys and values of one token over a link of the node
+  double message_seconds = 0;               ///< fixed cost of a message inside the node
   double token_cap = 0;                     ///< of one rank
   double target_seconds = 0;                ///< time per rank that is good enough
 };
@@ -29,12 +30,15 @@ struct NodeDivision {
   std::vector<double> cut_fraction;  ///< by rank: part of the node's cut attention; sums to 1 if there is any
   std::vector<double> home_tokens;   ///< by rank
   double makespan_seconds = 0;  ///< of the slowest rank: attention and linear work, or linear work of rings and their messages
+  double message_seconds = 0;   ///< fixed cost of the messages of the rank with the most rounds; partly hidden behind work
   bool keeps_cap = true;
+  double seconds() const { return makespan_seconds + message_seconds; }
 };
 
 /// Divides a node's load: sequences longest first to the rank of least time, or, above a threshold, on the smallest ring that
-/// levels work or attention, or on every rank; then cut attention and home tokens fill the ranks to one level. Tries a fixed list
-/// of thresholds. Cost: n log n + n * P log P for each threshold tried.
+/// levels work or attention, or on every rank; then cut attention and home tokens fill the ranks to one level, after shares have
+/// moved between the members of each ring where the target is missed. Tries a fixed list of thresholds until one meets the
+/// target. Cost: n log n + n * P log P for each threshold tried.
 NodeDivision divide_node(const NodeLoad& load);
 
 }  // namespace ballast::scheduler

@@ -59,9 +59,18 @@ TEST(DivideNode, IsLevelWhereTokensReachTheCap) {
   EXPECT_LE(division.makespan_seconds, 1.02 * c.mean_seconds());
 }
 
+// Work that came after a ring leaves its members uneven, by 5 % in the best way, unless shares move between them afterwards.
+TEST(DivideNode, RingsAreLevelledAgain) {
+  Case c({7747, 7177, 6709, 6282, 5510, 4404, 4185, 2699, 1437, 1354, 453}, 0, 6594);
+  c.load.target_seconds = c.mean_seconds();
+  const NodeDivision division = divide_node(c.load);
+  EXPECT_TRUE(division.keeps_cap);
+  EXPECT_LE(division.makespan_seconds, 1.001 * c.mean_seconds());
+}
+
 // A link on which keys and values take as long as linear work: rings of all ranks would level work, but wait.
 TEST(DivideNode, SlowLinksMakeRingsSmall) {
-  Case c({5634, 5425, 5167, 4732, 4179, 2406, 2357, 1941, 519, 361}, 0, 4500);
+  Case c({8703, 6987, 4373, 2753, 2746, 977, 752, 642, 487}, 0, 3908);
   const auto received = [&] {
     double most = 0;
     std::vector<double> tokens(8, 0);
