@@ -105,7 +105,10 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
   SimulationOptions attention_only;
   attention_only.overlaps_linear = false;
   score.makespan_seconds = overlapped.makespan_seconds;
-  score.makespan_seconds_attention_overlap_only = simulator.run(attention_only).makespan_seconds;
+  const Simulation waiting = simulator.run(attention_only);
+  score.is_exact = overlapped.is_exact && waiting.is_exact;
+  score.simulated_layers = std::min(overlapped.num_simulated_layers, waiting.num_simulated_layers);
+  score.makespan_seconds_attention_overlap_only = waiting.makespan_seconds;
   score.makespan_over_strict_bound = score.makespan_seconds / bounds.work_seconds;
   score.makespan_over_best_bound = score.makespan_seconds / bounds.seconds();
   score.makespan_over_strict_bound_attention_overlap_only = score.makespan_seconds_attention_overlap_only / bounds.work_seconds;

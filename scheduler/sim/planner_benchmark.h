@@ -23,6 +23,8 @@ struct PlannerScore {
   double tokens_max_over_budget = 0;  ///< most tokens that a rank holds in a micro-batch, in either layout, over the budget
   double exposed_communication_fraction = 0;  ///< of the makespan, mean over ranks: idle because a message has to come
   int num_micro_batches = 0;
+  bool is_exact = false;     ///< both makespans are of every layer and round, or as good as that (Simulation::is_exact)
+  int simulated_layers = 0;  ///< of one forward pass, the fewer of the two simulations
   /// CPU time from lengths to placement, layout, homes and checked plan of all ranks, and one rank's messages and tasks.
   double planning_seconds = 0;
   std::string refusal;  ///< why there is no plan, or none that can be simulated; then the rest is 0 from where it stopped

@@ -8,7 +8,6 @@
 #include <sstream>
 
 #include "launch/commands.h"
-#include "launch/config_file.h"
 #include "tests/support/text_corpus.h"
 
 namespace ballast::launch {
@@ -32,8 +31,9 @@ class BenchPlanner : public ::testing::Test {
                 "tokens_per_rank: 128\n" +
                 policies);
   }
-  void run(const std::string& path, bool json, const std::string& out_path = "") {
+  void run(const std::string& path, bool json, const std::string& out_path = "", std::vector<std::string> set = {}) {
     CommandLine line;
+    line.set = std::move(set);
     line.out_path = out_path;
     line.arguments = {"planner", path};
     line.json = json;
@@ -65,6 +65,8 @@ TEST_F(BenchPlanner, OneObjectPerPolicySizeAndSeed) {
   EXPECT_NEAR(rows[0].at("imbalance_attention").get<double>(), 1, 1e-9);
   EXPECT_EQ(rows[0].at("tokens_max_over_budget"), 1.0);
   EXPECT_EQ(rows[0].at("exposed_communication_fraction"), 0.0);
+  EXPECT_EQ(rows[0].at("is_exact"), true);
+  EXPECT_EQ(rows[0].at("simulated_layers"), 2);
   EXPECT_GE(rows[0].at("planning_ms").get<double>(), 0);
   EXPECT_EQ(rows[2].at("policy"), "te_cp");
   EXPECT_GT(rows[2].at("makespan_over_strict_bound").get<double>(), 1);
@@ -75,6 +77,7 @@ TEST_F(BenchPlanner, TableNamesWhatIsRefused) {
   run(small_grid("policies: [\"ulysses\", \"ballast\"]\n"), false);
   EXPECT_THAT(output_.str(), HasSubstr("two_nodes_two_ranks, tiny, lengths, 4 GPUs, 512 tokens, cap 1: mean/worst of 2"));
   EXPECT_THAT(output_.str(), HasSubstr("ballast "));
+  EXPECT_THAT(output_.str(), HasSubstr("\n/ best bound  the same step over the bound"));
   EXPECT_THAT(errors_.str(), HasSubstr("cell 2 of 2"));
 }
 
@@ -113,28 +116,20 @@ TEST_F(BenchPlanner, GoesOnWhereItWasCut) {
   EXPECT_THROW(run(path, true, kept), std::invalid_argument);
 }
 
-TEST_F(BenchPlanner, BadGridsAreRefusedWithThePlace) {
-  const auto message = [&](const std::string& text) {
-    CommandLine line;
-    line.arguments = {"planner", grid(text)};
-    line.output = &output_;
-    line.errors = &errors_;
-    try {
-      run_bench_planner(line);
-    } catch (const std::invalid_argument& error) {
-      return std::string(error.what());
-    }
-    return std::string("no error");
+TEST_F(BenchPlanner, KeptResultsAreThoseOfTheSameInputs) {
+  const std::string kept = (folder_.path() / "kept.jsonl").string();
+  const std::string path = small_grid("policies: \"te_cp\"\n");
+  const auto makespan_with = [&](const std::string& message_seconds) {
+    output_.str("");
+    run(path, true, kept, {"gpus=4", "seeds=1", "cluster.message_seconds=" + message_seconds});
+    return nlohmann::json::parse(output_.str()).at("makespan_seconds").get<double>();
   };
-  EXPECT_THAT(message("gpu: 4\n"), HasSubstr("grid.textproto:1:1"));
-  EXPECT_THAT(message("gpu: 4\n"), HasSubstr("gpus"));
-  EXPECT_THAT(message("gpus: 4\n"), HasSubstr("cluster_files: give at least one"));
-  EXPECT_THAT(message("gpus: 0\n"), HasSubstr("0 is not a number of ranks"));
-  EXPECT_THAT(message("tensor_parallel: [1, 2]\n"), HasSubstr("2 degrees for 0 model files"));
-  EXPECT_THAT(message("variants: { name: \"x\" }\n"), HasSubstr("policy"));
-  CommandLine missing;
-  missing.arguments = {"planner", "/nowhere.textproto"};
-  EXPECT_THROW(run_bench_planner(missing), std::invalid_argument);
+  const double quick = makespan_with("1e-5");
+  EXPECT_GT(makespan_with("1e-2"), 2 * quick);
+  EXPECT_THAT(errors_.str(), HasSubstr("results of other inputs"));
+  EXPECT_EQ(makespan_with("1e-5"), quick);
+  std::ifstream file(kept);
+  EXPECT_EQ(std::count(std::istreambuf_iterator<char>(file), {}, '\n'), 2);
 }
 
 }  // namespace

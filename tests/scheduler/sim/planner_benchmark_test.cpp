@@ -31,6 +31,8 @@ TEST(PlannerBenchmark, EqualWholeSequencesMeetTheBound) {
   EXPECT_EQ(score.tokens_max_over_budget, 1);
   EXPECT_EQ(score.exposed_communication_fraction, 0);
   EXPECT_EQ(score.num_micro_batches, 1);
+  EXPECT_TRUE(score.is_exact);
+  EXPECT_EQ(score.simulated_layers, 4);
   EXPECT_EQ(score.refusal, "");
 }
 
@@ -48,6 +50,14 @@ TEST(PlannerBenchmark, RingsPayForTheirMessages) {
   EXPECT_GT(score.makespan_over_strict_bound_attention_overlap_only, 1.01);
   EXPECT_GT(score.exposed_communication_fraction, 0);
   EXPECT_LE(score.makespan_over_strict_bound, score.makespan_over_strict_bound_attention_overlap_only + 1e-12);
+}
+
+TEST(PlannerBenchmark, SaysThatRoundsOfALargeRingAreEstimated) {
+  PlanRequest large = request("te_cp", {13600});
+  large.topology = uniform_topology(68, {.num_ranks = 2, .nic_of_rank = {}, .nics_per_rank = {}});
+  EXPECT_FALSE(score_planner(large).is_exact);
+  large.topology = resized(large.topology, 8);
+  EXPECT_TRUE(score_planner(large).is_exact);
 }
 
 TEST(PlannerBenchmark, DirectMessagesStayOnOneCard) {

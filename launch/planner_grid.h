@@ -1,0 +1,24 @@
+#pragma once
+// What `ballast bench planner` goes through: a grid file, or cluster, model and lengths alone, with the command line over it.
+#include <string>
+#include <vector>
+
+#include "launch/command.h"
+#include "launch/planner_grid.pb.h"
+
+namespace ballast::launch {
+
+/// A grid as the whole command line gives it, checked.
+struct LoadedPlannerGrid {
+  schema::PlannerGrid grid;                  ///< files as they are opened; caps and tokens_per_step have their defaults
+  std::vector<schema::PlannerVariant> rows;  ///< of the tables: policies as they are, then variants
+  std::vector<std::string> set;              ///< the assignments to fields of cluster and model
+  bool lacks_baseline = false;               ///< --policy left the baseline out
+};
+
+/// Of the line: the grid file, if any; --set of fields of the grid, over it; then --policy, --cluster, --model, --lengths and
+/// --world, each in place of a list of the grid.
+/// Throws: UsageError; ConfigError with all findings; std::invalid_argument if the file cannot be read or for an unknown policy.
+LoadedPlannerGrid load_planner_grid(const CommandLine& line);
+
+}  // namespace ballast::launch
