@@ -40,7 +40,8 @@ int num_ranks_over_memory(const scheduler::PlanRequest& request, std::span<const
 
 std::string rank_memory_text(const PlanningInput& input) {
   const std::string gpus = input.gpus_per_rank > 1 ? fmt::format(" ({} GPUs)", input.gpus_per_rank) : "";
-  return fmt::format("a rank{} has {:.3f} GB", gpus, gigabytes(input.request.topology.memory_bytes));
+  return fmt::format("a rank{} has {:.3f} GB, as cluster.memory_bytes says", gpus,
+                     gigabytes(input.request.topology.memory_bytes));
 }
 
 std::string memory_shortage_text(const PlanningInput& input, const std::string& ranks) {

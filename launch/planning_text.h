@@ -26,7 +26,7 @@ double gigabytes(std::int64_t bytes);
 /// How many of the ranks, which need these bytes, do not have them.
 int num_ranks_over_memory(const scheduler::PlanRequest& request, std::span<const std::int64_t> rank_bytes);
 
-/// "85.9 GB", and of how many GPUs where that is more than one.
+/// "a rank has 85.899 GB", of how many GPUs where that is more than one, and where the file says so.
 std::string rank_memory_text(const PlanningInput& input);
 
 /// "<ranks> need more memory than they have", and what to change about it.

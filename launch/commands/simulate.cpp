@@ -44,11 +44,13 @@ SimulatedPlan simulated_plan(const PlanningInput& input, const std::string& poli
   return result;
 }
 
-Json row_of(const scheduler::PlanRequest& request, const SimulatedPlan& simulated) {
+Json row_of(const PlanningInput& input, const SimulatedPlan& simulated) {
+  const scheduler::PlanRequest& request = input.request;
   const auto& [plan, report] = simulated;
   const scheduler::Simulation& simulation = report.simulation;
   Json row = {{"policy", plan.policy},
               {"ranks", request.topology.num_ranks()},
+              {"gpus_per_rank", input.gpus_per_rank},
               {"nodes", request.topology.num_nodes()},
               {"sequences", plan.lengths.size()},
               {"tokens", num_tokens(plan.lengths)},
@@ -218,7 +220,7 @@ int run_simulate(const CommandLine& line) {
     }
     const int num_over = num_ranks_over_memory(request, simulated.report.peak_memory_bytes);
     is_memory_short = is_memory_short || num_over > 0;
-    *line.output << (line.json ? row_of(request, simulated).dump() + "\n" : table_row(simulated, num_over));
+    *line.output << (line.json ? row_of(input, simulated).dump() + "\n" : table_row(simulated, num_over));
     line.output->flush();
     if (!line.out_path.empty()) {
       const scheduler::Timeline timelines[] = {timeline_of(request, simulated.plan, kTracedLayers)};

@@ -49,6 +49,18 @@ std::vector<std::string_view> split(std::string_view row) {
   }
 }
 
+[[noreturn]] void refuse_columns(std::string_view header, const std::vector<std::string_view>& columns, const std::string& name,
+                                 int line) {
+  const bool is_parameters = std::find(columns.begin(), columns.end(), "sigma") != columns.end();
+  throw std::invalid_argument(fmt::format(
+      "{}:{}: unknown columns '{}'; known are bin_lo_tokens,bin_hi_tokens,... (a histogram) and quantile,length_tokens; a "
+      "list has one column{}",
+      name, line, header.substr(0, 60),
+      is_parameters ? ". These are parameters of distributions, from which nothing is drawn: name the quantiles of a row, a file "
+                      "<row>_quantiles.csv beside this one"
+                    : ""));
+}
+
 /// Numbers that depend on the seed alone: additive sequence, mixed by multiply and shift.
 class Random {
  public:
@@ -95,6 +107,7 @@ LengthTable parse_length_table(std::string_view text, const std::string& name) {
     if (kind == Kind::kUnknown) {
       const bool is_header = (row.front() >= 'a' && row.front() <= 'z') || (row.front() >= 'A' && row.front() <= 'Z');
       kind = cells[0] == "bin_lo_tokens" ? Kind::kHistogram : cells[0] == "quantile" ? Kind::kQuantiles : Kind::kList;
+      if (is_header && kind == Kind::kList && cells.size() > 1) refuse_columns(row, cells, name, line);
       if (is_header) continue;
     }
     if (kind == Kind::kHistogram) {
@@ -119,6 +132,8 @@ LengthTable parse_length_table(std::string_view text, const std::string& name) {
       }
       table.quantiles.push_back(length);
     } else {
+      if (cells.size() > 1)
+        throw std::invalid_argument(fmt::format("{}:{}: {} cells; a list has one length per line", name, line, cells.size()));
       table.lengths.push_back(parse_length(cells[0], name, line, 1));
     }
   }

@@ -26,6 +26,7 @@ struct LengthTable {
 /// `quantile,length_tokens` a quantile table, anything else (header optional) a list with one length per line.
 /// Input: at most 2^24 rows; lengths 1 to kMostTokens (plan.h; 0 only as the begin of a bin, read as 1).
 /// Throws: std::invalid_argument with `name`:line.
+/// Several columns that are neither of the first two are refused, not read as a list.
 LengthTable parse_length_table(std::string_view text, const std::string& name);
 
 /// Adds the top 0.1 percent to a quantile table. Throws: std::invalid_argument if either is not one.

@@ -112,13 +112,14 @@ TEST_F(Simulate, ABaselineThatCannotBePlacedLeavesTheOtherPicture) {
 
 TEST_F(Simulate, RanksWithoutTheMemoryAreMarkedAndCounted) {
   const std::string fits = simulate({});
-  EXPECT_THAT(fits, AllOf(HasSubstr("memory: a rank has 85.899 GB\n"), Not(HasSubstr("need more memory"))));
+  EXPECT_THAT(fits, AllOf(HasSubstr("memory: a rank has 85.899 GB, as cluster.memory_bytes says\n"), Not(HasSubstr("need more memory"))));
   // Weights and gradients alone are 6 bytes for each of 6.7e9 parameters.
   const std::vector<std::string> small = {"--set", "cluster.memory_bytes=40000000000"};
   EXPECT_THAT(simulate(small), AllOf(HasSubstr(" ! 16 of 16 ranks\n"), HasSubstr("need more memory than they have"),
                                      HasSubstr("change parallel.tp or the model")));
   const nlohmann::json row =
       nlohmann::json::parse(simulate({"--json", "--set", "cluster.memory_bytes=40000000000", "--policy", "te_cp"}));
+  EXPECT_EQ(row.at("gpus_per_rank"), 1);
   EXPECT_EQ(row.at("rank_memory_bytes"), 40000000000);
   EXPECT_EQ(row.at("ranks_over_memory"), 16);
   EXPECT_GT(row.at("peak_memory_bytes").get<std::int64_t>(), 40000000000);

@@ -13,6 +13,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 std::string message_of(const std::string& text) {
   try {
@@ -37,6 +38,20 @@ TEST(LengthTable, BadInputIsNamedByLine) {
   EXPECT_THAT(message_of("bin_lo_tokens,bin_hi_tokens,f\n9,4,0.5\n"), HasSubstr("lengths.csv:2: bin [9, 4)"));
   EXPECT_THAT(message_of("quantile,length_tokens\n0,5\n1,4\n"), HasSubstr("quantiles fall from 5 to 4"));
   EXPECT_THAT(message_of("# nothing\n"), HasSubstr("no lengths"));
+}
+
+TEST(LengthTable, ColumnsThatAreNotKnownAreNoList) {
+  EXPECT_THAT(
+      message_of("# remark\nlo,hi,fraction\n1,10,0\n"),
+      HasSubstr("lengths.csv:2: unknown columns 'lo,hi,fraction'; known are bin_lo_tokens,bin_hi_tokens,... (a histogram) and "
+                "quantile,length_tokens; a list has one column"));
+  EXPECT_THAT(message_of("foo,bar\n1,2\n"), Not(HasSubstr("_quantiles.csv")));
+  EXPECT_THAT(message_of("100,200,300\n"), HasSubstr("lengths.csv:1: 3 cells; a list has one length per line"));
+  EXPECT_THAT(parse_length_table("anything\n7\n", "x").lengths, ElementsAre(7));
+  std::ifstream parameters(BALLAST_SOURCE_DIR "/configs/workloads/lognormal.csv");
+  std::stringstream text;
+  text << parameters.rdbuf();
+  EXPECT_THAT(message_of(text.str()), HasSubstr("name the quantiles of a row, a file <row>_quantiles.csv beside this one"));
 }
 
 TEST(LengthTable, DrawsAreExactAndReproducible) {
