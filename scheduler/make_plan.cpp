@@ -6,6 +6,7 @@
 #include <numeric>
 #include <span>
 
+#include "scheduler/plan/expand.h"
 #include "scheduler/plan/kv_sources.h"
 #include "scheduler/plan/layout.h"
 #include "scheduler/plan/validate.h"
@@ -44,6 +45,37 @@ std::vector<std::vector<Chunk>> homes_of_work(const std::vector<AttentionWork>& 
     }
   }
   return homes;
+}
+
+/// Throws: InfeasiblePlan for a rank without a card that would have to send over nodes. Cost: none where every node has cards;
+/// else the expansion of the micro-batches. Input: a valid plan.
+void require_cards(const Plan& plan, const ModelShape& model, const Topology& topology) {
+  const std::vector<int>& group_of_rank = topology.nic_group_of_rank;
+  if (topology.num_nodes() == 1 || *std::min_element(group_of_rank.begin(), group_of_rank.end()) >= 0) return;
+  const HeadCounts heads{static_cast<int>(model.num_attention_heads), static_cast<int>(model.num_key_value_heads)};
+  for (std::size_t m = 0; m < plan.micro_batches.size(); ++m) {
+    const AttentionExpansion expansion(plan.micro_batches[m], heads, topology.node_of_rank);
+    for (int r = 0; r < topology.num_ranks(); ++r) {
+      if (group_of_rank[r] >= 0) continue;
+      const auto check = [&](const Parcel& parcel, int peer) {
+        if (!topology.is_between_nodes(r, peer)) return;
+        const int n = topology.node_of_rank[r];
+        throw InfeasiblePlan(
+            fmt::format("policy {}: micro-batch {} gives sequence {} to rank {} of node {} and rank {} of node {}, but node {} "
+                        "has no network "
+                        "card; give it num_nics, remap inside nodes or not at all, shorten the sequence, or choose a policy that "
+                        "keeps it in a "
+                        "node",
+                        plan.policy, m, parcel.chunk.sequence, r, n, peer, topology.node_of_rank[peer], n));
+      };
+      for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
+        for (const AttentionExchange& exchange : expansion.rank(r, pass).exchanges) {
+          for (const Parcel& parcel : exchange.sends) check(parcel, parcel.dst);
+          for (const Parcel& parcel : exchange.receives) check(parcel, parcel.src);
+        }
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -156,6 +188,7 @@ Plan make_plan(const PlanRequest& request) {
   plan.ranks.assign(num_ranks, training_program(static_cast<int>(plan.micro_batches.size())));
   const std::int64_t held_cap = forms && !policy.keeps_cap_when_forming ? 0 : cap;
   validate(plan, {num_ranks, request.model.num_layers, held_cap, static_cast<int>(request.model.num_attention_heads)});
+  require_cards(plan, request.model, request.topology);
   return plan;
 }
 

@@ -25,7 +25,7 @@ struct PlanRequest {
 /// Chooses the policy, places every global micro-batch, lays tokens out, builds the programs and validates the result.
 /// Deterministic: a pure function of the request, the same on every rank and machine.
 /// Throws: std::invalid_argument for an unknown policy or bad lengths; InfeasiblePlan, with the numbers, for what cannot be
-/// placed.
+/// placed, and for a plan that sends over nodes from or to a rank without a network card.
 Plan make_plan(const PlanRequest& request);
 
 /// Sequences of each global micro-batch: runs, in order, while the sum stays within `tokens_per_micro_batch` (0: one run).

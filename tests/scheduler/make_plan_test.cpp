@@ -84,6 +84,25 @@ TEST(MakePlan, RefusesWithNumbers) {
   EXPECT_THAT(message_of(request({4, std::numeric_limits<std::int64_t>::max()}, 1)), HasSubstr("wanted at least 1, and at most"));
 }
 
+TEST(MakePlan, RefusesToSendFromANodeWithoutCards) {
+  PlanRequest wanted = request({40, 8, 8, 8}, 4, "te_cp");
+  Node with, without;
+  with.num_ranks = without.num_ranks = 2;
+  without.num_nics = 0;
+  wanted.topology.nodes = {with, without};
+  number_ranks(wanted.topology);
+  const std::string refusal =
+      "micro-batch 0 gives sequence 0 to rank 2 of node 1 and rank 1 of node 0, but node 1 has no network card; give it num_nics";
+  EXPECT_THAT(message_of(wanted), HasSubstr("policy te_cp: " + refusal));
+  EXPECT_THROW(make_plan(wanted), InfeasiblePlan);
+  wanted.options.policy = "longest_first";
+  EXPECT_EQ(message_of(wanted), "no error");
+  wanted.options.remap = Remap::kNode;
+  EXPECT_EQ(message_of(wanted), "no error");
+  wanted.options.remap = Remap::kCluster;
+  EXPECT_THAT(message_of(wanted), HasSubstr("policy longest_first: micro-batch 0 gives sequence 0 to rank 2 of node 1"));
+}
+
 TEST(MakePlan, LargestNumbersCountRight) {
   for (const char* policy : {"distca", "te_cp", "wlb", "zeppelin", "ballast"}) {
     PlanRequest wanted = request({kMostTokens - 10, 7, 3}, 2, policy);

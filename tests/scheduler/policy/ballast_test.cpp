@@ -107,11 +107,23 @@ TEST(Ballast, UnevenNodesAreLegal) {
   PlanRequest wanted = request(3, 4, {100000, 4000, 4000, 300, 20, 7}, 1.2);
   wanted.topology.nodes[1].num_ranks = 1;
   wanted.topology.nodes[1].nic_of_rank = {0};
-  wanted.topology.nodes[2].num_nics = 0;
-  wanted.topology.nodes[2].nic_of_rank.clear();
+  wanted.topology.nodes[2].num_nics = 4;
+  wanted.topology.nodes[2].nic_of_rank = {0, 2, 0, 2};
+  wanted.topology.nodes[2].nics_per_rank = 2;
   number_ranks(wanted.topology);
   wanted.options.token_cap_per_rank = 14000;
-  make_plan(wanted);
+  EXPECT_LT(imbalance(wanted, make_plan(wanted)), 1.1);
+}
+
+TEST(Ballast, ANodeWithoutCardsTakesWhatStaysInIt) {
+  PlanRequest wanted = request(2, 2, {2000, 2000, 1900, 1900, 300, 300, 20, 7}, 1.2);
+  for (Node& node : wanted.topology.nodes) {
+    node.num_nics = 0;
+    node.nic_of_rank.clear();
+  }
+  number_ranks(wanted.topology);
+  const Plan plan = make_plan(wanted);  // refused if anything went over nodes
+  EXPECT_LT(imbalance(wanted, plan), 1.1);
 }
 
 TEST(Ballast, OneSequenceLongerThanTheClusterIsSharedByAll) {

@@ -64,11 +64,15 @@ TEST(Zeppelin, UnevenNodesAreLegal) {
   PlanRequest wanted = plan_request("zeppelin", {100000, 4000, 4000, 300, 20, 7}, 3, 4);
   wanted.topology.nodes[1].num_ranks = 1;
   wanted.topology.nodes[1].nic_of_rank = {0};
-  wanted.topology.nodes[2].num_nics = 0;
-  wanted.topology.nodes[2].nic_of_rank.clear();
+  wanted.topology.nodes[2].num_nics = 2;
+  wanted.topology.nodes[2].nic_of_rank = {0, 1, 1, 1};
   number_ranks(wanted.topology);
   wanted.options.token_cap_per_rank = 14000;
   EXPECT_EQ(refusal_of(wanted), "no error");
+  wanted.topology.nodes[2].num_nics = 0;
+  wanted.topology.nodes[2].nic_of_rank.clear();
+  number_ranks(wanted.topology);
+  EXPECT_THAT(refusal_of(wanted), HasSubstr("policy zeppelin: micro-batch 0 gives sequence 0 to rank 5 of node 2"));
 }
 
 TEST(Zeppelin, EqualSharesThatBreakTheCapEverywhereAreRefused) {
