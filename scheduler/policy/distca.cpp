@@ -8,6 +8,7 @@
 
 #include "scheduler/plan/layout.h"
 #include "scheduler/policy/pack.h"
+#include "scheduler/policy/sequential.h"
 
 namespace ballast::scheduler {
 
@@ -29,32 +30,13 @@ Item make_item(std::int64_t sequence, std::int64_t length, int rank, const Chunk
   return {sequence, length, rank, head, tail, num_pairs(head) + num_pairs(tail)};
 }
 
-/// Documents in arrival order over ranks that hold total / ranks tokens each, the spare ones on the first ranks.
+/// Where `sequential` leaves the documents: a piece of each on every rank of its ring.
 std::vector<Item> sequential_items(const PlacementRequest& request) {
-  const std::int64_t num_ranks = request.topology.num_ranks();
-  const std::int64_t total = request.num_tokens();
-  const auto room_of = [&](std::int64_t rank) { return total / num_ranks + (rank < total % num_ranks ? 1 : 0); };
   std::vector<Item> items;
-  std::int64_t rank = 0;
-  std::int64_t room = room_of(0);
-  for (const std::int64_t s : request.sequences) {
-    std::int64_t left = request.lengths[s];
-    std::vector<int> ranks;
-    std::vector<std::int64_t> shares;
-    while (left > 0) {
-      if (room == 0) {
-        room = room_of(++rank);
-        continue;
-      }
-      const std::int64_t share = std::min(left, room);
-      ranks.push_back(static_cast<int>(rank));
-      shares.push_back(share);
-      left -= share;
-      room -= share;
-    }
-    const auto chunks = zigzag_chunks(s, shares);
-    for (std::size_t i = 0; i < ranks.size(); ++i)
-      items.push_back(make_item(s, request.lengths[s], ranks[i], chunks[i][0], chunks[i][1]));
+  for (const Ring& ring : rings_in_arrival_order(request, 0)) {
+    const auto chunks = zigzag_chunks(ring.sequence, ring.shares);
+    for (std::size_t i = 0; i < ring.ranks.size(); ++i)
+      items.push_back(make_item(ring.sequence, request.lengths[ring.sequence], ring.ranks[i], chunks[i][0], chunks[i][1]));
   }
   return items;
 }

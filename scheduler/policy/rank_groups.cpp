@@ -22,6 +22,16 @@ void RankGroup::add(std::int64_t sequence, std::int64_t length) {
   load += group_load(length, num_ranks);
 }
 
+std::int64_t RankGroup::remove_last(std::span<const std::int64_t> lengths) {
+  const std::int64_t sequence = sequences.back();
+  const std::int64_t length = lengths[sequence];
+  sequences.pop_back();
+  tokens -= length;
+  most_tokens -= (length + num_ranks - 1) / num_ranks;
+  load -= group_load(length, num_ranks);
+  return sequence;
+}
+
 double group_load(std::int64_t length, int num_ranks) {
   return static_cast<double>(length) * static_cast<double>(length) / num_ranks;
 }

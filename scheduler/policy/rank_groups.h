@@ -1,6 +1,7 @@
 #pragma once
-// Groups of consecutive ranks that share sequences: what both dynamic context-parallel schedulers of Megatron-LM build.
+// Groups of consecutive ranks that share sequences: what the packing rules of Megatron-LM build.
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "scheduler/policy/policy.h"
@@ -16,6 +17,9 @@ struct RankGroup {
   double load = 0;                      ///< of each member: sum of length^2 / num_ranks
 
   void add(std::int64_t sequence, std::int64_t length);
+
+  /// Takes its last sequence out. Returns: that sequence.
+  std::int64_t remove_last(std::span<const std::int64_t> lengths);
 };
 
 /// One micro-batch: groups side by side from rank 0 on. Ranks behind the last group are free.

@@ -6,6 +6,7 @@
 #include "scheduler/policy/ballast.h"
 #include "scheduler/policy/chunk_heap.h"
 #include "scheduler/policy/distca.h"
+#include "scheduler/policy/dp_balanced.h"
 #include "scheduler/policy/flexsp.h"
 #include "scheduler/policy/hybrid_dp.h"
 #include "scheduler/policy/llama_cp.h"
@@ -23,7 +24,9 @@ namespace ballast::scheduler {
 namespace {
 
 constexpr Policy kPolicies[] = {
-    {"sequential", "documents in arrival order, kept whole, in packs of a rank's budget", place_sequential},
+    {"sequential", "documents in arrival order, equal tokens, cut where they cross the border of a rank", place_sequential},
+    {"dp_balanced", "documents in arrival order, kept whole, in packs for equal groups of ranks", place_dp_balanced,
+     form_dp_balanced},
     {"longest_first", "documents kept whole, longest first, each to the rank with the least work", place_longest_first},
     {"te_cp", "every sequence on a ring of all ranks", place_te_cp},
     {"llama_cp", "one pack over all ranks, keys and values gathered, queries head and tail", place_llama_cp},

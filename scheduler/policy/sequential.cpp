@@ -1,49 +1,42 @@
 #include "scheduler/policy/sequential.h"
 
-#include <fmt/format.h>
+#include <algorithm>
 
 namespace ballast::scheduler {
 
-Placement place_sequential(const PlacementRequest& request) {
-  const int num_ranks = request.topology.num_ranks();
-  require_room(request, "sequential");
-  const std::int64_t budget = (request.num_tokens() + num_ranks - 1) / num_ranks;
-
-  std::vector<std::vector<std::int64_t>> packs;
-  std::int64_t tokens = 0;
+std::vector<Ring> rings_in_arrival_order(const PlacementRequest& request, std::int64_t tokens_per_rank) {
+  const std::int64_t num_ranks = request.topology.num_ranks();
+  const std::int64_t total = request.num_tokens();
+  const bool is_enough = tokens_per_rank >= (total + num_ranks - 1) / num_ranks;
+  const auto room_of = [&](std::int64_t rank) {
+    return is_enough ? tokens_per_rank : total / num_ranks + (rank < total % num_ranks ? 1 : 0);
+  };
+  std::vector<Ring> rings;
+  int rank = 0;
+  std::int64_t room = room_of(0);
   for (const std::int64_t s : request.sequences) {
-    if (packs.empty() || tokens + request.lengths[s] > budget) {
-      packs.emplace_back();
-      tokens = 0;
+    Ring ring{s, {}, {}};
+    for (std::int64_t left = request.lengths[s]; left > 0;) {
+      if (room == 0) {
+        room = room_of(++rank);
+        continue;
+      }
+      const std::int64_t share = std::min(left, room);
+      ring.ranks.push_back(rank);
+      ring.shares.push_back(share);
+      left -= share;
+      room -= share;
     }
-    packs.back().push_back(s);
-    tokens += request.lengths[s];
+    rings.push_back(std::move(ring));
   }
-  const std::size_t rounds = (packs.size() + num_ranks - 1) / num_ranks;
-  std::vector<std::vector<std::int64_t>> popped;
-  for (std::size_t j = packs.size(); j-- > 0 && packs.size() + popped.size() < rounds * num_ranks;) {
-    while (packs[j].size() > 1 && packs.size() + popped.size() < rounds * num_ranks) {
-      popped.push_back({packs[j].back()});
-      packs[j].pop_back();
-    }
-  }
-  packs.insert(packs.end(), popped.begin(), popped.end());
+  return rings;
+}
 
+Placement place_sequential(const PlacementRequest& request) {
+  require_room(request, "sequential");
   Placement placement;
-  std::vector<std::int64_t> held(num_ranks, 0);
-  for (std::size_t j = 0; j < packs.size(); ++j) {
-    const int rank = static_cast<int>(j % num_ranks);
-    for (const std::int64_t s : packs[j]) {
-      placement.work.push_back(Ring{s, {rank}, {request.lengths[s]}});
-      held[rank] += request.lengths[s];
-    }
-    if (held[rank] > request.token_cap) {
-      throw InfeasiblePlan(
-          fmt::format("policy sequential: rank {} would hold {} tokens, but token_cap_per_rank is {}; raise the cap, shorten the "
-                      "documents or choose longest_first",
-                      rank, held[rank], request.token_cap));
-    }
-  }
+  for (Ring& ring : rings_in_arrival_order(request, std::min(request.tokens_per_rank, request.token_cap)))
+    placement.work.push_back(std::move(ring));
   return placement;
 }
 

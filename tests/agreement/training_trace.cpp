@@ -68,7 +68,7 @@ std::vector<std::string> policy_names() {
 
 TraceOptions under_policy(TraceOptions options, const std::string& policy) {
   options.policy = policy;
-  options.is_capped = policy != "sequential" && policy != "longest_first";
+  options.is_capped = policy != "longest_first";
   return options;
 }
 

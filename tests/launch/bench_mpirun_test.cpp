@@ -101,8 +101,7 @@ TEST_F(Bench, PoliciesTrainOnTheSameBatch) {
   EXPECT_EQ(rows[0].at("policy"), "longest_first");
   EXPECT_THAT(rows[0].at("refused").get<std::string>(), HasSubstr("200"));
   EXPECT_EQ(rows[1].at("policy"), "sequential");
-  EXPECT_TRUE(rows[1].contains("refused"));
-  for (const std::size_t i : {2, 3}) {
+  for (const std::size_t i : {1, 2, 3}) {
     for (const char* key :
          {"step_seconds_median", "predicted_seconds", "cpu_seconds", "busy_seconds", "speedup", "busy_speedup", "plan_seconds"}) {
       EXPECT_GT(rows[i].at(key).get<double>(), 0) << key;

@@ -116,7 +116,7 @@ TEST(AttentionMessages, TheSimulatorSendsTheSame) {
   for (const Policy& policy : policies()) {
     SCOPED_TRACE(policy.name);
     request.options.policy = policy.name;
-    const bool keeps_whole = request.options.policy == "sequential" || request.options.policy == "longest_first";
+    const bool keeps_whole = request.options.policy == "longest_first";
     request.options.token_cap_per_rank = keeps_whole ? 0 : 1700;
     Plan plan = make_plan(request);
     plan.charged_tokens.clear();  // a run sends what is there

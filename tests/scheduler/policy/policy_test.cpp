@@ -22,7 +22,7 @@ using testing::HasSubstr;
 
 /// Policies whose published rule does not look at the cap of this system, or not well enough to fill it: they may refuse a
 /// micro-batch that has room.
-constexpr std::string_view kMayRefuse[] = {"sequential",        "longest_first", "te_cp",  "ulysses", "hybrid_dp", "megatron_dcp",
+constexpr std::string_view kMayRefuse[] = {"dp_balanced",       "longest_first", "te_cp",  "ulysses", "hybrid_dp", "megatron_dcp",
                                            "megatron_dcp_main", "zeppelin",      "flexsp", "distca",  "chunk_heap"};
 
 bool may_refuse(const Policy& policy) {
