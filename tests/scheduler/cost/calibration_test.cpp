@@ -8,6 +8,7 @@
 #include <random>
 
 #include "scheduler/cost/seconds.h"
+#include "tests/scheduler/small_model.h"
 
 namespace ballast::scheduler {
 namespace {
@@ -150,15 +151,7 @@ TEST(Calibration, RefusesWithNumbers) {
 }
 
 TEST(Calibration, FittedRatesAreWhatThePlannerUses) {
-  ModelShape model;
-  model.vocab_size = 100;
-  model.hidden_size = 512;
-  model.num_layers = 3;
-  model.num_attention_heads = 8;
-  model.num_key_value_heads = 2;
-  model.head_dim = 64;
-  model.intermediate_size = 1024;
-  model.num_dense_layers = 3;
+  const ModelShape model = small_model();
   Topology topology = uniform_topology(1, Node{});
   set_rates(topology, model, {2e-11, 3e-7, 0, {}});
   EXPECT_NEAR(cost_rates(model, topology).pair_seconds / 2e-11, 1, 1e-12);

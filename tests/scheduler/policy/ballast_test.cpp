@@ -1,96 +1,29 @@
 #include "scheduler/policy/ballast.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
+#include <algorithm>
+
 #include "scheduler/cost/rank_load.h"
-#include "scheduler/cost/seconds.h"
-#include "scheduler/make_plan.h"
-#include "scheduler/plan/layout.h"
-#include "scheduler/policy/water_fill.h"
+#include "tests/scheduler/policy/policy_requests.h"
 
 namespace ballast::scheduler {
 namespace {
 
-using testing::DoubleNear;
-using testing::ElementsAre;
-
-TEST(WaterFill, FillsTheLowestFirst) {
-  const std::vector<double> contents{1, 4, 2}, widths{1, 1, 1}, rooms{10, 10, 0.5};
-  const Poured poured = pour(4, contents, widths, rooms);
-  EXPECT_THAT(poured.added, ElementsAre(DoubleNear(3.25, 1e-12), DoubleNear(0.25, 1e-12), DoubleNear(0.5, 1e-12)));
-  EXPECT_DOUBLE_EQ(poured.level, 4.25);
-  EXPECT_DOUBLE_EQ(pour(100, contents, widths, rooms).left_over, 79.5);
-}
-
-TEST(WaterFill, WideVesselsTakeMore) {
-  const std::vector<double> contents{0, 0}, widths{1, 3}, rooms{100, 100};
-  EXPECT_THAT(pour(8, contents, widths, rooms).added, ElementsAre(DoubleNear(2, 1e-12), DoubleNear(6, 1e-12)));
-}
-
-ModelShape model() {
-  ModelShape result;
-  result.vocab_size = 100;
-  result.hidden_size = 512;
-  result.num_layers = 2;
-  result.num_attention_heads = 8;
-  result.num_key_value_heads = 2;
-  result.head_dim = 64;
-  result.intermediate_size = 1024;
-  result.num_dense_layers = 2;
-  return result;
-}
-
+/// Capped at that many times the mean of the ranks.
 PlanRequest request(int num_nodes, int ranks_per_node, std::vector<std::int64_t> lengths, double cap_over_budget) {
-  PlanRequest result;
-  Node node;
-  node.num_ranks = ranks_per_node;
-  result.topology = uniform_topology(num_nodes, node);
-  result.model = model();
-  result.options.policy = "ballast";
+  PlanRequest result = plan_request("ballast", std::move(lengths), num_nodes, ranks_per_node);
+  const std::int64_t num_ranks = result.topology.num_ranks();
   std::int64_t total = 0;
-  for (const std::int64_t length : lengths) total += length;
-  const std::int64_t num_ranks = num_nodes * ranks_per_node;
-  result.lengths = std::move(lengths);
+  for (const std::int64_t length : result.lengths) total += length;
   const std::int64_t budget = (total + num_ranks - 1) / num_ranks;
   result.options.token_cap_per_rank =
       std::max<std::int64_t>(budget, static_cast<std::int64_t>(static_cast<double>(budget) * cap_over_budget));
   return result;
 }
 
-/// Linear and attention work of the slowest rank over the mean, from the plan alone.
-double imbalance(const PlanRequest& wanted, const Plan& plan) {
-  const CostRates rates = cost_rates(wanted.model, wanted.topology);
-  const double linear = rates.token_seconds / rates.pair_seconds;  // pairs that a token is worth
-  const int num_ranks = wanted.topology.num_ranks();
-  std::vector<double> load(num_ranks, 0.0);
-  double total = 0;
-  for (int r = 0; r < num_ranks; ++r) load[r] = linear * static_cast<double>(num_tokens(plan.micro_batches[0].homes[r]));
-  for (const AttentionWork& work : plan.micro_batches[0].work) {
-    if (const auto* ring = std::get_if<Ring>(&work)) {
-      const auto chunks = zigzag_chunks(ring->sequence, ring->shares);
-      for (std::size_t i = 0; i < chunks.size(); ++i) {
-        load[ring->ranks[i]] += static_cast<double>(num_pairs(chunks[i][0]) + num_pairs(chunks[i][1]));
-      }
-    } else if (const auto* heads = std::get_if<HeadRing>(&work)) {
-      const double length = static_cast<double>(plan.lengths[heads->sequence]);
-      for (const HeadPart& part : heads->parts) {
-        const double part_fraction =
-            (part.head_end - part.head_begin) / 8.0 * (part.query_block_end - part.query_block_begin) / part.num_query_blocks;
-        for (std::size_t i = 0; i < part.ranks.size(); ++i) {
-          load[part.ranks[i]] += part_fraction * length * static_cast<double>(part.shares[i]) / 2;
-        }
-      }
-    }
-  }
-  double worst = 0;
-  for (const double value : load) {
-    total += value;
-    worst = std::max(worst, value);
-  }
-  return worst * num_ranks / total;
-}
+double imbalance(const PlanRequest& wanted, const Plan& plan) { return plan_load(plan, wanted.model, wanted.topology).imbalance; }
 
 TEST(Ballast, AnyLengthsGiveAValidPlanUnderTheCap) {
   EXPECT_TRUE(rc::check("make_plan validates coverage and the cap; nothing that fits is refused", [] {
@@ -138,7 +71,7 @@ TEST(Ballast, FewHeadsOnTinyNodesAreLevelUnderATightCap) {
   wanted.model.num_attention_heads = 4;
   const Plan plan = make_plan(wanted);
   // A ring ties tokens to work, so the cap binds; filling by room alone gives above 3.
-  EXPECT_LT(plan_load(plan, wanted.model, wanted.topology).imbalance, 1.3);
+  EXPECT_LT(imbalance(wanted, plan), 1.3);
 }
 
 // One document is most of the batch, and keys and values of one of its heads are more than a node may hold.

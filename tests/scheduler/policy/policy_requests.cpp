@@ -22,19 +22,6 @@ LengthTable read_table(const std::string& name) {
 
 }  // namespace
 
-ModelShape small_model() {
-  ModelShape model;
-  model.vocab_size = 100;
-  model.hidden_size = 512;
-  model.num_layers = 2;
-  model.num_attention_heads = 8;
-  model.num_key_value_heads = 2;
-  model.head_dim = 64;
-  model.intermediate_size = 1024;
-  model.num_dense_layers = 2;
-  return model;
-}
-
 PlanRequest plan_request(const std::string& policy, std::vector<std::int64_t> lengths, int num_nodes, int ranks_per_node) {
   PlanRequest request;
   Node node;

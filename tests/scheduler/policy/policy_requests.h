@@ -4,13 +4,11 @@
 #include <vector>
 
 #include "scheduler/make_plan.h"
+#include "tests/scheduler/small_model.h"
 
 namespace ballast::scheduler {
 
-/// Two layers, eight heads of 64.
-ModelShape small_model();
-
-/// A step of these lengths on equal nodes; no cap.
+/// A step of these lengths by the small model on equal nodes; no cap.
 PlanRequest plan_request(const std::string& policy, std::vector<std::int64_t> lengths, int num_nodes, int ranks_per_node);
 
 /// The text with which make_plan refuses; "no error" if it does not.
