@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -87,22 +88,50 @@ void replace_model(const std::string& path, schema::PlannerGrid& grid) {
   grid.add_tensor_parallel(degree);
 }
 
+schema::PlannerVariant row_of(const std::string& policy) {
+  schema::PlannerVariant row;
+  row.set_policy(scheduler::find_policy(policy).name);
+  row.set_name(row.policy());
+  return row;
+}
+
 std::vector<schema::PlannerVariant> rows_of(const schema::PlannerGrid& grid) {
   std::vector<schema::PlannerVariant> rows;
-  const auto add = [&](const std::string& policy) {
-    rows.emplace_back();
-    rows.back().set_name(policy);
-    rows.back().set_policy(scheduler::find_policy(policy).name);
-  };
-  for (const std::string& policy : grid.policies()) add(policy);
+  for (const std::string& policy : grid.policies()) rows.push_back(row_of(policy));
   if (grid.policies_size() == 0 && grid.variants_size() == 0) {
-    for (const scheduler::Policy& policy : scheduler::policies()) add(policy.name);
+    for (const scheduler::Policy& policy : scheduler::policies()) rows.push_back(row_of(policy.name));
   }
   for (const schema::PlannerVariant& variant : grid.variants()) {
     scheduler::find_policy(variant.policy());
     rows.push_back(variant);
   }
   return rows;
+}
+
+/// The policies of the flag, each once.
+std::vector<schema::PlannerVariant> rows_of(const std::string& policies) {
+  std::vector<schema::PlannerVariant> rows;
+  std::set<std::string> names;
+  std::istringstream list(policies);
+  for (std::string policy; std::getline(list, policy, ',');) {
+    if (names.insert(policy).second) rows.push_back(row_of(policy));
+  }
+  return rows;
+}
+
+bool has_row(const std::vector<schema::PlannerVariant>& rows, const std::string& name) {
+  return std::any_of(rows.begin(), rows.end(), [&](const schema::PlannerVariant& row) { return row.name() == name; });
+}
+
+/// Whether the first key of a file is one of a run, so that its errors as a grid would mislead.
+bool is_run(const std::string& text) {
+  std::istringstream lines(text);
+  std::string line;
+  do {
+    if (!std::getline(lines >> std::ws, line)) return false;
+  } while (line.starts_with('#'));
+  const std::string key = line.substr(0, line.find_first_of(" \t:{"));
+  return schema::RunConfig::descriptor()->FindFieldByName(key) != nullptr;
 }
 
 void check_values(const schema::PlannerGrid& grid, ConfigReading& reading) {
@@ -135,7 +164,7 @@ void check_rows(const schema::PlannerGrid& grid, const std::vector<schema::Plann
     }
     known += fmt::format("{}\"{}\"", known.empty() ? "" : ", ", row.name());
   }
-  if (grid.has_baseline() && !names.contains(grid.baseline())) {
+  if (grid.has_baseline() && !has_row(rows, grid.baseline())) {
     reading.add_finding(reading.positions["baseline"],
                         fmt::format("baseline: \"{}\" is no row of the grid; choose one of {}", grid.baseline(), known));
   }
@@ -150,7 +179,14 @@ LoadedPlannerGrid load_planner_grid(const CommandLine& line) {
   schema::PlannerGrid& grid = loaded.grid;
   ConfigReading reading;
   if (has_file) {
-    read_config_text(read_file(line.arguments[1]), line.arguments[1], grid, "", reading);
+    const std::string text = read_file(line.arguments[1]);
+    if (is_run(text)) {
+      throw UsageError(
+          fmt::format("{} is a run; ballast bench planner takes a grid as in configs/planner, or --cluster, --model "
+                      "and --lengths",
+                      line.arguments[1]));
+    }
+    read_config_text(text, line.arguments[1], grid, "", reading);
     const fs::path folder = fs::path(line.arguments[1]).parent_path();
     for (auto* files : {grid.mutable_cluster_files(), grid.mutable_model_files(), grid.mutable_length_files()}) {
       for (std::string& name : *files) name = (folder / name).string();
@@ -184,11 +220,8 @@ LoadedPlannerGrid load_planner_grid(const CommandLine& line) {
   if (!reading.findings().empty()) throw ConfigError(reading.findings());
 
   if (!line.policy.empty()) {
-    loaded.rows.resize(1);
-    loaded.rows[0] = {};
-    loaded.rows[0].set_policy(scheduler::find_policy(line.policy).name);
-    loaded.rows[0].set_name(loaded.rows[0].policy());
-    loaded.lacks_baseline = grid.has_baseline() && grid.baseline() != loaded.rows[0].name();
+    loaded.rows = rows_of(line.policy);
+    loaded.lacks_baseline = grid.has_baseline() && !has_row(loaded.rows, grid.baseline());
   }
   if (grid.token_caps_size() == 0) grid.add_token_caps(1.1);
   if (grid.tokens_per_step_size() == 0) grid.add_tokens_per_step(0);

@@ -93,11 +93,14 @@ std::string cores_text(const train::CoreShare& cores) {
 
 int run_bench(const CommandLine& line, comm::Communicator& world) {
   const std::string& benchmark = line.arguments[0];
-  if (benchmark == "step") return run_bench_step(line, world);
+  if (benchmark != "step" && benchmark != "policies" && benchmark != "calibrate") {
+    throw UsageError(
+        fmt::format("ballast bench: there is no benchmark \"{}\"; choose one of step, policies, calibrate, planner", benchmark));
+  }
+  if (line.arguments.size() < 2) throw UsageError(fmt::format("usage: ballast bench {} <run.textproto>", benchmark));
   if (benchmark == "policies") return run_bench_policies(line, world);
   if (benchmark == "calibrate") return run_bench_calibrate(line, world);
-  throw UsageError(
-      fmt::format("ballast bench: there is no benchmark \"{}\"; choose one of step, policies, calibrate, planner", benchmark));
+  return run_bench_step(line, world);
 }
 
 }  // namespace ballast::launch

@@ -2,6 +2,8 @@
 //
 // With --out, every batch is a line of that file when it is done; a batch that the file already has is not done again, so that a
 // long grid goes on where it was cut.
+#include "launch/commands/bench_planner.h"
+
 #include <fmt/format.h>
 
 #include <chrono>
@@ -13,11 +15,13 @@
 #include "build_constants.h"
 #include "launch/commands.h"
 #include "launch/config_file.h"
+#include "launch/exit_code.h"
 #include "launch/planner_grid.h"
 #include "launch/planner_result_file.h"
 #include "launch/planner_speed_ups.h"
 #include "launch/planner_table.h"
 #include "launch/planning_input.h"
+#include "launch/planning_text.h"
 #include "launch/progress_line.h"
 #include "runtime/train/run_config.pb.h"
 #include "scheduler/cost/model_shape_io.h"
@@ -36,15 +40,18 @@ struct Setting {
   int degree = 1;  ///< neighbouring GPUs that share every layer
 };
 
+/// A file of lengths: a distribution, or a list that is a batch as it is.
 struct Lengths {
   std::string name;
   scheduler::LengthTable table;
+  bool is_list() const { return !table.lengths.empty(); }
 };
 
 class GridRun {
  public:
-  GridRun(const CommandLine& line, LoadedPlannerGrid grid)
+  GridRun(const CommandLine& line, LoadedPlannerGrid grid, const ScorePlanner& score)
       : line_(line),
+        score_(score),
         rows_(std::move(grid.rows)),
         grid_(std::move(grid.grid)),
         progress_(*line.errors),
@@ -63,19 +70,24 @@ class GridRun {
                  grid_.tokens_per_step_size();
   }
 
-  void run() {
+  /// Returns: the exit code, that of the last failure.
+  int run() {
     for (const Setting& setting : settings_) {
       for (const Lengths& lengths : lengths_) run_sizes(setting, lengths);
     }
-    if (line_.json) return;
-    *line_.output << planner_table_legend();
+    if (!line_.json) print_summary();
+    return static_cast<int>(exit_code_);
+  }
+
+ private:
+  void print_summary() {
+    print(planner_table_legend());
     if (!grid_.has_baseline()) return;
     std::vector<std::string> names;
     for (const schema::PlannerVariant& row : rows_) names.push_back(row.name());
     speed_ups_.print(grid_.baseline(), names, *line_.output);
   }
 
- private:
   Setting setting(const std::string& cluster_file, int m, const std::vector<std::string>& set) const {
     ConfigSources sources;
     sources.cluster_file = cluster_file;
@@ -92,38 +104,39 @@ class GridRun {
     std::vector<int> sizes(grid_.gpus().begin(), grid_.gpus().end());
     if (sizes.empty()) sizes.push_back(setting.cluster.num_ranks());
     for (const int gpus : sizes) {
-      request_.topology = scheduler::tensor_parallel(scheduler::resized(setting.cluster, gpus), setting.degree);
+      std::string unfit;
+      try {
+        request_.topology = scheduler::tensor_parallel(scheduler::resized(setting.cluster, gpus), setting.degree);
+      } catch (const std::invalid_argument& error) {
+        unfit = error.what();
+      }
       for (const double cap : grid_.token_caps()) {
         std::set<std::int64_t> batch_sizes;
-        for (const std::int64_t tokens : grid_.tokens_per_step()) {
+        for (std::int64_t tokens : grid_.tokens_per_step()) {
           ++num_done_;
-          const PlannerCell cell{setting.cluster_name,
-                                 setting.model_name,
-                                 lengths.name,
-                                 gpus,
-                                 tokens > 0 ? tokens : grid_.tokens_per_rank() * gpus,
-                                 cap};
-          if (batch_sizes.insert(cell.tokens).second) run_cell(cell, lengths.table);
+          if (tokens == 0) tokens = grid_.tokens_per_rank() * gpus;
+          if (lengths.is_list()) tokens = num_tokens(lengths.table.lengths);
+          if (!batch_sizes.insert(tokens).second) continue;
+          const PlannerCell cell{setting.cluster_name, setting.model_name, lengths.name, gpus, tokens, cap};
+          unfit.empty() ? run_cell(cell, lengths) : leave_out(cell, unfit);
         }
       }
     }
   }
 
-  void run_cell(const PlannerCell& cell, const scheduler::LengthTable& table) {
+  void run_cell(const PlannerCell& cell, const Lengths& lengths) {
+    std::vector<std::vector<std::int64_t>> batches;
+    try {
+      batches = batches_of(cell, lengths);
+    } catch (const std::invalid_argument& error) {
+      return leave_out(cell, error.what());
+    }
     const int num_ranks = request_.topology.num_ranks();
     const std::int64_t budget = (cell.tokens + num_ranks - 1) / num_ranks;
     request_.options.tokens_per_rank = budget;
     request_.options.token_cap_per_rank = static_cast<std::int64_t>(cell.token_cap * static_cast<double>(budget));
-    std::vector<std::vector<std::int64_t>> batches;
-    scheduler::BatchRequest batch;
-    batch.num_tokens = batch.longest_tokens = cell.tokens;
-    batch.histogram_limit = grid_.histogram_limit();
-    for (int seed = 0; seed < grid_.seeds(); ++seed) {
-      batch.seed = static_cast<std::uint64_t>(seed);
-      batches.push_back(scheduler::draw_batch(table, batch));
-    }
 
-    print(planner_table_head(cell, std::to_string(batches.size())));
+    print(planner_table_head(cell, lengths.is_list() ? "one, the list" : std::to_string(batches.size())));
     for (const schema::PlannerVariant& variant : rows_) {
       const std::string& name = variant.name();
       request_.options.policy = variant.policy();
@@ -142,14 +155,37 @@ class GridRun {
         print_json(result);
       }
       const std::string reason = too_slow_.contains(name) ? too_slow_[name] : "";
-      if (row.is_empty()) {
-        PlannerResult nothing{.cell = cell, .row = name, .seed = -1, .commit = build::kCommit};
-        nothing.score.refusal = reason;
-        if (file_.find(nothing) == nullptr) file_.add(nothing);
-        print_json(nothing);
-      }
+      if (row.is_empty()) keep_reason(cell, name, reason);
       print(row.text(name, reason));
     }
+  }
+
+  std::vector<std::vector<std::int64_t>> batches_of(const PlannerCell& cell, const Lengths& lengths) const {
+    if (lengths.is_list()) return {lengths.table.lengths};
+    scheduler::BatchRequest batch;
+    batch.num_tokens = batch.longest_tokens = cell.tokens;
+    batch.histogram_limit = grid_.histogram_limit();
+    std::vector<std::vector<std::int64_t>> batches;
+    for (int seed = 0; seed < grid_.seeds(); ++seed) {
+      batch.seed = static_cast<std::uint64_t>(seed);
+      batches.push_back(scheduler::draw_batch(lengths.table, batch));
+    }
+    return batches;
+  }
+
+  /// A cell of which no policy has a batch.
+  void leave_out(const PlannerCell& cell, const std::string& reason) {
+    print(planner_table_head(cell, "0") + fmt::format("n/a  {}\n", reason));
+    for (const schema::PlannerVariant& row : rows_) keep_reason(cell, row.name(), reason);
+  }
+
+  /// A line of JSON that stands for all batches of a cell.
+  void keep_reason(const PlannerCell& cell, const std::string& row, const std::string& reason) {
+    PlannerResult nothing{.cell = cell, .row = row, .seed = -1, .commit = build::kCommit};
+    nothing.score.refusal = reason;
+    const PlannerResult* known = file_.find(nothing);
+    if (known == nullptr || known->score.refusal != reason) file_.add(nothing);
+    print_json(nothing);
   }
 
   /// Of the file, or made and kept.
@@ -160,9 +196,17 @@ class GridRun {
         fmt::format("cell {} of {}: {} {} {} {} GPUs", num_done_, num_cells_, cell.cluster, cell.model, cell.lengths, cell.gpus),
         fmt::format("{} seed {}", row, seed));
     const auto begin = std::chrono::steady_clock::now();
-    result.score = scheduler::score_planner(request_);
+    bool is_failed = false;
+    try {
+      result.score = score_(request_);
+    } catch (const std::exception& error) {
+      is_failed = true;
+      result.score.refusal = fmt::format("failed: {}", error.what());
+      exit_code_ = exit_code_of(error);
+      progress_.note(fmt::format("{}: {}", result.names(), result.score.refusal));
+    }
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    file_.add(result);
+    if (!is_failed) file_.add(result);  // or it would not be tried again
     return result;
   }
 
@@ -179,6 +223,7 @@ class GridRun {
   }
 
   const CommandLine& line_;
+  const ScorePlanner& score_;
   std::vector<schema::PlannerVariant> rows_;
   schema::PlannerGrid grid_;
   ProgressLine progress_;
@@ -189,6 +234,7 @@ class GridRun {
   scheduler::PlanRequest request_;
   std::map<std::string, std::string> too_slow_;  // row, and why it is left out at larger sizes
   int num_cells_ = 0, num_done_ = 0;
+  ExitCode exit_code_ = ExitCode::kDone;
 };
 
 }  // namespace
@@ -196,8 +242,11 @@ class GridRun {
 bool is_bench_planner(const CommandLine& line) { return !line.arguments.empty() && line.arguments[0] == "planner"; }
 
 int run_bench_planner(const CommandLine& line) {
-  GridRun(line, load_planner_grid(line)).run();
-  return 0;
+  return run_bench_planner(line, [](const scheduler::PlanRequest& request) { return scheduler::score_planner(request); });
+}
+
+int run_bench_planner(const CommandLine& line, const ScorePlanner& score) {
+  return GridRun(line, load_planner_grid(line), score).run();
 }
 
 }  // namespace ballast::launch

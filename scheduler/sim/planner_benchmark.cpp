@@ -61,6 +61,27 @@ std::int64_t num_simulated_steps(const Plan& plan, const Topology& topology) {
   return steps;
 }
 
+/// Fills what the simulation says.
+void simulate(const Plan& plan, const PlanRequest& request, PlannerScore& score) {
+  const Topology& topology = request.topology;
+  const StepBounds bounds = step_bounds(request.lengths, request.model, topology, request.options.token_cap_per_rank);
+  const Simulator simulator(plan, request.model, topology);
+  const Simulation overlapped = simulator.run();
+  SimulationOptions attention_only;
+  attention_only.overlaps_linear = false;
+  const Simulation waiting = simulator.run(attention_only);
+  score.makespan_seconds = overlapped.makespan_seconds;
+  score.is_exact = overlapped.is_exact && waiting.is_exact;
+  score.simulated_layers = std::min(overlapped.num_simulated_layers, waiting.num_simulated_layers);
+  score.makespan_seconds_attention_overlap_only = waiting.makespan_seconds;
+  score.makespan_over_strict_bound = score.makespan_seconds / bounds.work_seconds;
+  score.makespan_over_best_bound = score.makespan_seconds / bounds.seconds();
+  score.makespan_over_strict_bound_attention_overlap_only = score.makespan_seconds_attention_overlap_only / bounds.work_seconds;
+  double exposed_seconds = 0;
+  for (const RankTime& rank : overlapped.ranks) exposed_seconds += rank.exposed_seconds;
+  score.exposed_communication_fraction = exposed_seconds / topology.num_ranks() / overlapped.makespan_seconds;
+}
+
 }  // namespace
 
 PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps) {
@@ -80,7 +101,7 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
         for (const Pass pass : {Pass::kForward, Pass::kBackward}) expansion.rank(0, pass);
       }
     }
-  } catch (const InfeasiblePlan& refused) {
+  } catch (const std::invalid_argument& refused) {
     score.refusal = refused.what();
     score.planning_seconds = cpu_seconds() - begin;
     return score;
@@ -99,22 +120,11 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
     return score;
   }
 
-  const StepBounds bounds = step_bounds(request.lengths, request.model, topology, request.options.token_cap_per_rank);
-  const Simulator simulator(plan, request.model, topology);
-  const Simulation overlapped = simulator.run();
-  SimulationOptions attention_only;
-  attention_only.overlaps_linear = false;
-  score.makespan_seconds = overlapped.makespan_seconds;
-  const Simulation waiting = simulator.run(attention_only);
-  score.is_exact = overlapped.is_exact && waiting.is_exact;
-  score.simulated_layers = std::min(overlapped.num_simulated_layers, waiting.num_simulated_layers);
-  score.makespan_seconds_attention_overlap_only = waiting.makespan_seconds;
-  score.makespan_over_strict_bound = score.makespan_seconds / bounds.work_seconds;
-  score.makespan_over_best_bound = score.makespan_seconds / bounds.seconds();
-  score.makespan_over_strict_bound_attention_overlap_only = score.makespan_seconds_attention_overlap_only / bounds.work_seconds;
-  double exposed_seconds = 0;
-  for (const RankTime& rank : overlapped.ranks) exposed_seconds += rank.exposed_seconds;
-  score.exposed_communication_fraction = exposed_seconds / topology.num_ranks() / overlapped.makespan_seconds;
+  try {
+    simulate(plan, request, score);
+  } catch (const std::invalid_argument& refused) {
+    score.refusal = fmt::format("not simulated: {}", refused.what());
+  }
   return score;
 }
 

@@ -30,7 +30,7 @@ struct PlannerScore {
   std::string refusal;  ///< why there is no plan, or none that can be simulated; then the rest is 0 from where it stopped
 };
 
-/// Plans in planner mode and simulates.
+/// Plans in planner mode and simulates. What the planner or the simulator refuses is the score's refusal.
 /// Input: request.options.tokens_per_rank is the budget. A plan whose rings have more than `most_ring_steps` steps in all, those
 /// of one symmetric ring counted once, is not simulated.
 PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps = 20'000'000);

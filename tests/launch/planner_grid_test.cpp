@@ -130,6 +130,16 @@ TEST_F(PlannerGrid, FlagsReplaceLists) {
   EXPECT_EQ(loaded.rows[0].name(), "zeppelin");
   EXPECT_EQ(loaded.rows[0].remap(), "off");
   EXPECT_TRUE(loaded.lacks_baseline);
+  flags.policy = "ballast,te_cp";
+  EXPECT_EQ(load_planner_grid(flags).rows.size(), 2u);
+  EXPECT_FALSE(load_planner_grid(flags).lacks_baseline);
+  flags.policy = "ballast,te";
+  EXPECT_THAT(message(flags), HasSubstr("unknown policy 'te'"));
+}
+
+TEST_F(PlannerGrid, ARunIsNamedAsOne) {
+  EXPECT_THAT(message(line("# A run.\n\nmodel_file: \"m\"\n")),
+              HasSubstr("grid.textproto is a run; ballast bench planner takes"));
 }
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include "launch/commands/bench_planner.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -130,6 +132,69 @@ TEST_F(BenchPlanner, KeptResultsAreThoseOfTheSameInputs) {
   EXPECT_EQ(makespan_with("1e-5"), quick);
   std::ifstream file(kept);
   EXPECT_EQ(std::count(std::istreambuf_iterator<char>(file), {}, '\n'), 2);
+}
+
+TEST_F(BenchPlanner, AListIsOneBatchAsItIs) {
+  const std::string path = small_grid("policies: \"longest_first\"\ntokens_per_step: [256, 0]\n");
+  std::ofstream(folder_.path() / "lengths.csv") << "100\n300\n7\n";
+  run(path, false, "", {"gpus=2"});
+  EXPECT_THAT(output_.str(), HasSubstr("2 GPUs, 407 tokens, cap 1: mean/worst of one, the list\n"));
+  EXPECT_EQ(output_.str().find("2 GPUs"), output_.str().rfind("2 GPUs"));
+  output_.str("");
+  run(path, true, "", {"gpus=2", "token_caps=2"});
+  const auto row = nlohmann::json::parse(output_.str());  // one object alone
+  EXPECT_EQ(row.at("tokens"), 407);
+  EXPECT_NEAR(row.at("tokens_max_over_budget").get<double>(), 300.0 / 204, 1e-12);
+}
+
+TEST_F(BenchPlanner, WhatDoesNotFitASizeLeavesOutThatSizeAlone) {
+  const std::string path = small_grid("policies: \"longest_first\"\n");
+  run(path, false, "", {"cluster.nodes=[{num_ranks: 2}, {num_ranks: 1}]", "gpus=[2, 4, 3]"});
+  EXPECT_THAT(output_.str(), HasSubstr("n/a  cluster: 4 ranks wanted, but"));
+  EXPECT_THAT(output_.str(), ::testing::ContainsRegex("3 GPUs, 384 tokens[^\n]*\n[^\n]*\nlongest_first +1.0"));
+  output_.str("");
+  run(path, true, "", {"cluster.nodes=[{num_ranks: 2}, {num_ranks: 1}]", "gpus=4"});
+  const auto row = nlohmann::json::parse(output_.str());
+  EXPECT_EQ(row.at("seed"), -1);
+  EXPECT_THAT(row.at("refusal").get<std::string>(), HasSubstr("4 ranks wanted"));
+  output_.str("");
+  run(path, false, "", {"tokens_per_step=[32, 256]", "gpus=2"});  // every length is 64
+  EXPECT_THAT(output_.str(), HasSubstr("n/a  length table: nearly every length is above 32 tokens"));
+  EXPECT_THAT(output_.str(), HasSubstr("2 GPUs, 256 tokens, cap 1: mean/worst of 2"));
+}
+
+TEST_F(BenchPlanner, AFailedBatchEndsNoGridAndIsTriedAgain) {
+  const std::string kept = (folder_.path() / "kept.jsonl").string();
+  CommandLine line;
+  line.arguments = {"planner", small_grid("policies: [\"longest_first\", \"te_cp\"]\n")};
+  line.set = {"gpus=2"};
+  line.out_path = kept;
+  line.output = &output_;
+  line.errors = &errors_;
+  const auto failing = [](const scheduler::PlanRequest& request) -> scheduler::PlannerScore {
+    if (request.options.policy == "longest_first") throw std::logic_error("a bug");
+    return scheduler::score_planner(request);
+  };
+  EXPECT_EQ(run_bench_planner(line, failing), 1);
+  EXPECT_THAT(output_.str(), ::testing::ContainsRegex("longest_first +n/a .*  failed: a bug\nte_cp +1.0"));
+  EXPECT_THAT(errors_.str(), HasSubstr("longest_first 0: failed: a bug\n"));
+  output_.str("");
+  EXPECT_EQ(run_bench_planner(line), 0);
+  EXPECT_THAT(output_.str(), ::testing::ContainsRegex("longest_first +1.0"));
+  std::ifstream file(kept);
+  EXPECT_EQ(std::count(std::istreambuf_iterator<char>(file), {}, '\n'), 4);
+}
+
+TEST_F(BenchPlanner, NeedsNoGrid) {
+  std::ofstream(folder_.path() / "lengths.csv") << "64\n64\n64\n64\n";
+  const std::string configs = BALLAST_SOURCE_DIR "/configs/";
+  const Invocation invocation = parse_command_line(
+      {"bench", "planner", "--cluster", configs + "clusters/two_nodes_two_ranks.textproto", "--model",
+       configs + "models/tiny.textproto", "--lengths", (folder_.path() / "lengths.csv").string(), "--policy", "longest_first"},
+      output_, errors_);
+  ASSERT_TRUE(invocation.command->runs_here(invocation.line));
+  EXPECT_EQ(invocation.command->run(invocation.line), 0);
+  EXPECT_THAT(output_.str(), HasSubstr("two_nodes_two_ranks, tiny, lengths, 4 GPUs, 256 tokens, cap 1.1"));
 }
 
 }  // namespace

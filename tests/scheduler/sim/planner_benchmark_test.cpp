@@ -81,6 +81,12 @@ TEST(PlannerBenchmark, SaysWhyThereIsNoPlanOrNoSimulation) {
   EXPECT_THAT(large.refusal, ::testing::HasSubstr("16 steps"));
   EXPECT_LT(large.imbalance_full, 1.01);
   EXPECT_EQ(large.makespan_over_strict_bound, 0);
+  PlanRequest endless = request("te_cp", {400});
+  endless.topology.message_seconds = endless.topology.inter_node_message_seconds = 1e12;
+  const PlannerScore timeless = score_planner(endless);
+  EXPECT_THAT(timeless.refusal, ::testing::HasSubstr("not simulated: simulation: "));
+  EXPECT_EQ(timeless.makespan_over_strict_bound, 0);
+  EXPECT_LT(timeless.imbalance_full, 1.01);
   // Sequences that are padded to the same chunks of one ring are one.
   EXPECT_EQ(score_planner(request("te_cp", {200, 200}), 16).refusal, "");
   EXPECT_THAT(score_planner(request("te_cp", {200, 200}), 15).refusal, ::testing::HasSubstr("16 steps"));
