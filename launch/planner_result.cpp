@@ -56,8 +56,8 @@ std::string PlannerResult::names() const {
 std::uint64_t input_hash(const scheduler::PlanRequest& request) {
   scheduler::Topology nameless = request.topology;
   nameless.name.clear();
-  std::string text = fmt::format("{}\n{}\n{}\n{} {}\n", scheduler::cluster_text(nameless), text_of(request.model),
-                                 text_of(request.options), request.seed, request.step);
+  std::string text = fmt::format("{}\n{}\n{}\n{}\n", scheduler::cluster_text(nameless), text_of(request.model),
+                                 text_of(request.options), request.step);
   for (const std::int64_t length : request.lengths) text += fmt::format("{} ", length);
   return XXH3_64bits(text.data(), text.size());
 }

@@ -89,12 +89,11 @@ PlanningInput planning_input(const CommandLine& line) {
       request.options.tokens_per_step = kTokensPerRankWithoutRun * cluster.num_ranks();
   }
   if (!line.policy.empty()) request.options.policy = scheduler::find_policy(line.policy).name;
-  request.seed = run.data().seed();
   request.planner_mode = has_own_lengths;
   if (has_own_lengths) {
     scheduler::BatchRequest batch;
     batch.num_tokens = request.options.tokens_per_step;
-    batch.seed = request.seed;
+    batch.seed = run.data().seed();
     request.lengths = scheduler::draw_batch(load_length_table(line.lengths_path), batch);
   } else {
     request.lengths = data::open_corpus(run.data()).train.step_lengths(0, request.options.tokens_per_step);

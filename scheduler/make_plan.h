@@ -15,7 +15,6 @@ struct PlanRequest {
   Topology topology;
   ModelShape model;
   PolicyOptions options;
-  std::uint64_t seed = 0;
   std::int64_t step = 0;
   /// Micro-batches are those that the policy forms by its published rule, where it has one (Policy::form_micro_batches), instead
   /// of runs in data order. For tables and simulation; training only places, so that its losses do not depend on the policy.

@@ -25,7 +25,6 @@ scheduler::PlanRequest planning_request(const schema::RunConfig& config, int num
   request.topology = scheduler::resized(scheduler::topology_from(config.cluster()), num_ranks);
   request.model = scheduler::model_shape_from(config.model());
   request.options = scheduler::policy_options_from(config.scheduler());
-  request.seed = config.train().seed();
   return request;
 }
 

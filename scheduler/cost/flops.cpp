@@ -2,7 +2,7 @@
 
 namespace ballast::scheduler {
 
-double active_weights(const ModelShape& model, double kept_experts_per_token, std::int64_t num_layers_reading_foreign_keys) {
+double active_weights(const ModelShape& model, double kept_experts_per_token) {
   const double width = static_cast<double>(model.hidden_size);
   const double kept = kept_experts_per_token < 0 ? static_cast<double>(model.experts_per_token) : kept_experts_per_token;
   const double num_moe = static_cast<double>(model.num_moe_layers());
@@ -13,8 +13,8 @@ double active_weights(const ModelShape& model, double kept_experts_per_token, st
   const double expert = 3 * width * static_cast<double>(model.expert_intermediate_size);
   const double moe =
       expert * (static_cast<double>(model.num_shared_experts) + kept) + width * static_cast<double>(model.num_experts);
-  return num_layers * query_and_output + (num_layers - static_cast<double>(num_layers_reading_foreign_keys)) * key_and_value +
-         (num_layers - num_moe) * dense + num_moe * moe + static_cast<double>(model.vocab_size) * width;
+  return num_layers * query_and_output + num_layers * key_and_value + (num_layers - num_moe) * dense + num_moe * moe +
+         static_cast<double>(model.vocab_size) * width;
 }
 
 double training_flops(const ModelShape& model, std::span<const std::int64_t> lengths, double kept_experts_per_token) {

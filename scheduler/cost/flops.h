@@ -10,10 +10,9 @@ namespace ballast::scheduler {
 inline constexpr const char* kFlopsFormula = "ballast-1";
 
 /// Matrix weights that a token passes: projections, dense or shared and `kept_experts_per_token` routed feed-forwards, router,
-/// output head once. Layers in `num_layers_reading_foreign_keys` read another layer's keys and values, so they have no key and
-/// value projection. Input: kept_experts_per_token is the mean of kept assignments; below 0 = the model's experts_per_token.
-double active_weights(const ModelShape& model, double kept_experts_per_token = -1,
-                      std::int64_t num_layers_reading_foreign_keys = 0);
+/// output head once; every layer makes its own keys and values.
+/// Input: kept_experts_per_token is the mean of kept assignments; below 0 = the model's experts_per_token.
+double active_weights(const ModelShape& model, double kept_experts_per_token = -1);
 
 /// Floating point operations of a training step (forward and backward): 6 * active_weights * tokens + 6 * layers * N*H * sum of
 /// length^2. Evaluation, forward only, is one third of it.

@@ -9,6 +9,7 @@ namespace ballast::scheduler {
 
 /// Costs of one micro-batch on a cluster, forward and backward together unless said. Attention runs at the attention rate and
 /// recomputes the scores in backward, so it is 2 parts forward and 5 backward; everything else is 1 forward and 2 backward.
+/// Every layer makes its own keys and values.
 struct CostRates {
   double pair_seconds = 0;         ///< one query on one key, all heads, all layers, one rank
   double token_seconds = 0;        ///< one token through everything that is not attention, all layers, one rank

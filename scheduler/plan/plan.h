@@ -89,7 +89,7 @@ struct MicroBatch {
   std::vector<std::int64_t> sequences;    ///< in data order
   std::vector<AttentionWork> work;        ///< every query of `sequences` exactly once
   std::vector<std::vector<Chunk>> homes;  ///< by rank: the linear layout, in row order; every token exactly once
-  std::vector<int> kv_source_layer;       ///< by layer: whose keys and values it reads; l itself = its own
+  std::vector<int> kv_source_layer;       ///< by layer: whose keys and values it reads; l itself = its own (kv_sources.h)
   bool operator==(const MicroBatch&) const = default;
 };
 
@@ -128,7 +128,7 @@ struct Instruction {
 };
 using RankProgram = std::vector<Instruction>;
 
-/// A step. A pure function of (lengths, topology, model shape, options, seed, step): every rank makes the same one.
+/// A step. A pure function of (lengths, topology, model shape, options, step): every rank makes the same one.
 struct Plan {
   std::int64_t step = 0;
   std::string policy;

@@ -34,7 +34,6 @@ TEST(PlannerResult, EveryInputChangesTheHash) {
       [](auto& r) { r.options.remap = scheduler::Remap::kCluster; },
       [](auto& r) { r.options.is_routed = true; },
       [](auto& r) { r.options.is_routed = false; },
-      [](auto& r) { r.seed = 1; },
   };
   std::set<std::uint64_t> hashes = {input_hash(request())};
   for (const Change& change : changes) {

@@ -53,7 +53,6 @@ PlanRequest cluster_request(const std::string& policy, const std::string& table,
   request.topology = cluster_a(num_nodes);
   request.model = seven_billion();
   request.options.policy = policy;
-  request.seed = seed;
   const std::int64_t num_ranks = request.topology.num_ranks();
   constexpr std::int64_t kLongest = 131072;
   LengthTable lengths = read_table(table);
