@@ -19,28 +19,16 @@ namespace {
 /// Homes where attention has the tokens. Head rings and tasks have no such place: their policies give homes.
 std::vector<std::vector<Chunk>> homes_of_work(const std::vector<AttentionWork>& work, int num_ranks) {
   std::vector<std::vector<Chunk>> homes(num_ranks);
-  const auto add = [&](int rank, const Chunk& chunk) {
-    if (chunk.begin == chunk.end) return;
-    std::vector<Chunk>& home = homes[rank];
-    if (!home.empty() && home.back().sequence == chunk.sequence && home.back().end == chunk.begin) {
-      home.back().end = chunk.end;
-    } else {
-      home.push_back(chunk);
-    }
-  };
   for (const AttentionWork& piece : work) {
     if (const auto* ring = std::get_if<Ring>(&piece)) {
-      const auto chunks = zigzag_chunks(ring->sequence, ring->shares);
-      for (std::size_t i = 0; i < ring->ranks.size(); ++i) {
-        for (const Chunk& chunk : chunks[i]) add(ring->ranks[i], chunk);
-      }
+      append_chunks(*ring, homes);
     } else if (const auto* gather = std::get_if<AllGather>(&piece)) {
       for (std::size_t i = 0; i < gather->ranks.size(); ++i) {
-        for (const Chunk& chunk : gather->queries[i]) add(gather->ranks[i], chunk);
+        for (const Chunk& chunk : gather->queries[i]) append_chunk(homes[gather->ranks[i]], chunk);
       }
     } else if (const auto* all_to_all = std::get_if<HeadAllToAll>(&piece)) {
       for (std::size_t i = 0; i < all_to_all->ranks.size(); ++i) {
-        for (const Chunk& chunk : all_to_all->tokens[i]) add(all_to_all->ranks[i], chunk);
+        for (const Chunk& chunk : all_to_all->tokens[i]) append_chunk(homes[all_to_all->ranks[i]], chunk);
       }
     }
   }

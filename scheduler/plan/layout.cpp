@@ -54,6 +54,22 @@ std::vector<std::array<Chunk, 2>> zigzag_chunks(std::int64_t sequence, std::span
   return chunks;
 }
 
+void append_chunk(std::vector<Chunk>& chunks, const Chunk& chunk) {
+  if (chunk.begin == chunk.end) return;
+  if (!chunks.empty() && chunks.back().sequence == chunk.sequence && chunks.back().end == chunk.begin) {
+    chunks.back().end = chunk.end;
+  } else {
+    chunks.push_back(chunk);
+  }
+}
+
+void append_chunks(const Ring& ring, std::vector<std::vector<Chunk>>& homes) {
+  const auto chunks = zigzag_chunks(ring.sequence, ring.shares);
+  for (std::size_t i = 0; i < ring.ranks.size(); ++i) {
+    for (const Chunk& chunk : chunks[i]) append_chunk(homes[ring.ranks[i]], chunk);
+  }
+}
+
 std::int64_t num_pairs(const Chunk& chunk) {
   const std::int64_t size = chunk.end - chunk.begin;
   return size * chunk.begin + size * (size + 1) / 2;

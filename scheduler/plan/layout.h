@@ -21,6 +21,12 @@ std::vector<std::int64_t> proportional_shares(std::int64_t total, std::span<cons
 /// chunk. Token order: head 0, head 1, ..., head G-1, tail G-1, ..., tail 0. Chunks may be empty.
 std::vector<std::array<Chunk, 2>> zigzag_chunks(std::int64_t sequence, std::span<const std::int64_t> shares);
 
+/// Adds a chunk to a list in row order: nothing if it is empty, and joined to the last one where they touch.
+void append_chunk(std::vector<Chunk>& chunks, const Chunk& chunk);
+
+/// Adds what the members of a ring hold to the homes of their ranks, as the ring has it.
+void append_chunks(const Ring& ring, std::vector<std::vector<Chunk>>& homes);
+
 /// Sum over the queries of `chunk` of the keys each of them sees: l * begin + l * (l + 1) / 2.
 /// Input: end is at most kMostTokens.
 std::int64_t num_pairs(const Chunk& chunk);

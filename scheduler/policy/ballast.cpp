@@ -611,22 +611,8 @@ class Planner {
       const std::vector<std::int64_t> shares = proportional_shares(node_total[n], rank_weights);
       std::copy(shares.begin(), shares.end(), room.begin() + topology_.nodes[n].first_rank);
     }
-    const auto append = [&](int rank, const Chunk& chunk) {
-      if (chunk.begin == chunk.end) return;
-      std::vector<Chunk>& home = placement.homes[rank];
-      if (!home.empty() && home.back().sequence == chunk.sequence && home.back().end == chunk.begin) {
-        home.back().end = chunk.end;
-      } else {
-        home.push_back(chunk);
-      }
-    };
     for (const AttentionWork& work : placement.work) {
-      const auto* ring = std::get_if<Ring>(&work);
-      if (!ring) continue;
-      const auto chunks = zigzag_chunks(ring->sequence, ring->shares);
-      for (std::size_t i = 0; i < ring->ranks.size(); ++i) {
-        for (const Chunk& chunk : chunks[i]) append(ring->ranks[i], chunk);
-      }
+      if (const auto* ring = std::get_if<Ring>(&work)) append_chunks(*ring, placement.homes);
     }
     for (std::size_t i = 0; i < candidate.cuts.size(); ++i) {
       struct Member {
@@ -650,7 +636,7 @@ class Planner {
       for (const Member& member : members) shares.push_back(member.tokens);
       const auto chunks = zigzag_chunks(candidate.cuts[i].sequence, shares);
       for (std::size_t m = 0; m < members.size(); ++m) {
-        for (const Chunk& chunk : chunks[m]) append(members[m].rank, chunk);
+        for (const Chunk& chunk : chunks[m]) append_chunk(placement.homes[members[m].rank], chunk);
       }
     }
     return !exceeds_cap(placement);

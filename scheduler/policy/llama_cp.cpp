@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "scheduler/plan/layout.h"
 #include "scheduler/policy/pack.h"
 
 namespace ballast::scheduler {

@@ -2,16 +2,9 @@
 
 #include <algorithm>
 
-namespace ballast::scheduler {
+#include "scheduler/plan/layout.h"
 
-void append_chunk(std::vector<Chunk>& chunks, const Chunk& chunk) {
-  if (chunk.begin == chunk.end) return;
-  if (!chunks.empty() && chunks.back().sequence == chunk.sequence && chunks.back().end == chunk.begin) {
-    chunks.back().end = chunk.end;
-  } else {
-    chunks.push_back(chunk);
-  }
-}
+namespace ballast::scheduler {
 
 Pack::Pack(std::span<const std::int64_t> sequences, std::span<const std::int64_t> lengths)
     : sequences_(sequences.begin(), sequences.end()) {

@@ -8,9 +8,6 @@
 
 namespace ballast::scheduler {
 
-/// Adds a chunk to a list in row order: nothing if it is empty, and joined to the last one where they touch.
-void append_chunk(std::vector<Chunk>& chunks, const Chunk& chunk);
-
 /// Some sequences, end to end in the order given. Positions count the tokens of the whole pack.
 class Pack {
  public:

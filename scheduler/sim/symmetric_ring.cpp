@@ -4,20 +4,6 @@
 
 namespace ballast::scheduler {
 
-namespace {
-
-/// Appends a chunk to a home as plans write homes.
-void append(std::vector<Chunk>& home, const Chunk& chunk) {
-  if (chunk.begin == chunk.end) return;
-  if (!home.empty() && home.back().sequence == chunk.sequence && home.back().end == chunk.begin) {
-    home.back().end = chunk.end;
-  } else {
-    home.push_back(chunk);
-  }
-}
-
-}  // namespace
-
 std::optional<SymmetricRing> symmetric_ring(const MicroBatch& micro_batch, const std::vector<std::int64_t>& charged_tokens,
                                             const std::vector<int>& node_of_rank) {
   if (charged_tokens.empty() || micro_batch.work.empty()) return std::nullopt;
@@ -33,10 +19,7 @@ std::optional<SymmetricRing> symmetric_ring(const MicroBatch& micro_batch, const
     std::int64_t length = 0;
     for (const std::int64_t share : ring->shares) length += share;
     if (ring->shares != equal_shares(length, static_cast<int>(num_members))) return std::nullopt;
-    const auto chunks = zigzag_chunks(ring->sequence, ring->shares);
-    for (std::size_t i = 0; i < chunks.size(); ++i) {
-      for (const Chunk& chunk : chunks[i]) append(homes[ring->ranks[i]], chunk);
-    }
+    append_chunks(*ring, homes);
     // Two chunks of this size: each sees half of itself, the later one the earlier one; of another member's two, two see two.
     const std::int64_t half = charged / (2 * num_members);
     result.tokens += 2 * half;

@@ -32,6 +32,22 @@ TEST(Layout, SevenTokensOnARingOfThree) {
   EXPECT_EQ(chunks[0][1], (Chunk{4, 6, 7}));
 }
 
+TEST(Layout, ChunksThatTouchAreJoined) {
+  std::vector<Chunk> chunks;
+  for (const Chunk& chunk : {Chunk{1, 0, 2}, Chunk{1, 2, 2}, Chunk{1, 2, 4}, Chunk{1, 5, 6}, Chunk{2, 6, 7}})
+    append_chunk(chunks, chunk);
+  EXPECT_THAT(chunks, ElementsAre(Chunk{1, 0, 4}, Chunk{1, 5, 6}, Chunk{2, 6, 7}));
+}
+
+TEST(Layout, HomesOfARingAreWhatItsMembersHold) {
+  std::vector<std::vector<Chunk>> homes(3);
+  append_chunks(Ring{0, {2, 0}, {2, 2}}, homes);
+  append_chunks(Ring{1, {0}, {3}}, homes);
+  EXPECT_THAT(homes[0], ElementsAre(Chunk{0, 1, 3}, Chunk{1, 0, 3}));
+  EXPECT_THAT(homes[1], testing::IsEmpty());
+  EXPECT_THAT(homes[2], ElementsAre(Chunk{0, 0, 1}, Chunk{0, 3, 4}));
+}
+
 TEST(Layout, EqualSharesMatchTheChunkFormula) {
   EXPECT_TRUE(rc::check("chunk j has q + 1 tokens if j < r, and position i owns chunks i and 2G-1-i", [] {
     const std::int64_t length = *rc::gen::inRange<std::int64_t>(0, 5000);

@@ -32,12 +32,5 @@ TEST(Pack, SparePartsComeFirst) {
   EXPECT_THAT(parts[4], ElementsAre(Chunk{3, 2, 4}));
 }
 
-TEST(Pack, ChunksThatTouchAreJoined) {
-  std::vector<Chunk> chunks;
-  for (const Chunk& chunk : {Chunk{1, 0, 2}, Chunk{1, 2, 2}, Chunk{1, 2, 4}, Chunk{1, 5, 6}, Chunk{2, 6, 7}})
-    append_chunk(chunks, chunk);
-  EXPECT_THAT(chunks, ElementsAre(Chunk{1, 0, 4}, Chunk{1, 5, 6}, Chunk{2, 6, 7}));
-}
-
 }  // namespace
 }  // namespace ballast::scheduler
