@@ -83,34 +83,13 @@ struct Candidate {
   double rank_cap = 0;
 };
 
-/// Every `size` nodes in a row as one.
-Topology grouped_nodes(const Topology& topology, int size) {
-  if (size == 1) return topology;
-  Topology result = topology;
-  result.nodes.clear();
-  for (int n = 0; n < topology.num_nodes(); ++n) {
-    if (n % size == 0) {
-      result.nodes.push_back(topology.nodes[n]);
-      continue;
-    }
-    Node& group = result.nodes.back();
-    group.num_ranks += topology.nodes[n].num_ranks;
-    group.num_nics += topology.nodes[n].num_nics;
-    group.nic_bytes_per_second = std::min(group.nic_bytes_per_second, topology.nodes[n].nic_bytes_per_second);
-  }
-  for (int n = 0; n < result.num_nodes(); ++n) {
-    const Node& group = result.nodes[n];
-    std::fill_n(result.node_of_rank.begin() + group.first_rank, group.num_ranks, n);
-  }
-  return result;
-}
-
 class Planner {
  public:
   explicit Planner(const PlacementRequest& request)
       : request_(request),
         topology_(request.topology),
         rates_(cost_rates(request.model, request.topology)),
+        card_bytes_per_second_(node_bytes_per_second(request.topology)),
         order_(longest_first_order(request)),
         num_heads_(std::max<std::int64_t>(1, request.model.num_attention_heads)) {
     square_seconds_ = rates_.layer_pair_seconds / 2;
@@ -422,7 +401,6 @@ class Planner {
     double worst = 0, longest_cut = 0, longest_home = 0;
     for (std::size_t n = 0; n < candidate.nodes.size(); ++n) {
       const NodeState& node = candidate.nodes[n];
-      const Node& machine = topology_.nodes[n];
       double in = 0, out = 0, ring_bytes = 0, shared_tokens = 0;
       for (const Units& units : node.units) {
         const Cut& cut = candidate.cuts[units.cut];
@@ -441,8 +419,8 @@ class Planner {
       const double away = std::max(0.0, node.home_tokens - 0.5 * std::min(node.home_tokens, shared_tokens));
       in += away * rates_.query_bytes;
       out += away * (rates_.query_bytes + rates_.key_value_bytes);
-      const double num_ranks = machine.num_ranks;
-      const double bandwidth = machine.num_nics * machine.nic_bytes_per_second;
+      const double num_ranks = ranks_of(static_cast<int>(n));
+      const double bandwidth = card_bytes_per_second_[n];
       const double wire = bandwidth > 0 ? std::max(in, out) / bandwidth : (in + out > 0 ? 1e30 : 0);
       const double ring = ring_bytes / num_ranks / rates_.intra_bytes_per_second;
       const double linear = (token_seconds_ * (node.tokens + node.home_tokens)) / num_ranks;
@@ -645,6 +623,7 @@ class Planner {
   const PlacementRequest& request_;
   const Topology& topology_;
   CostRates rates_;
+  std::vector<double> card_bytes_per_second_;  ///< by node
   std::vector<std::int64_t> order_;
   std::int64_t num_heads_;
   double square_seconds_ = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "scheduler/cost/seconds.h"
 #include "scheduler/policy/pack.h"
@@ -26,17 +27,17 @@ using Counts = std::vector<int>;
 using Assignment = std::vector<std::vector<std::size_t>>;
 
 /// Time of one byte that a rank spreads evenly over its group: what stays in the node goes over its links, the rest over the
-/// node's cards, which its ranks share. The slowest group of that size counts.
-double exchange_seconds_per_byte(const Topology& topology, int group_size) {
+/// node's cards, which its ranks share. The slowest group of that size counts; kNever if one goes over nodes without cards.
+double exchange_seconds_per_byte(const Topology& topology, std::span<const double> card_bytes_per_second, int group_size) {
   double worst = 0;
   for (int first = 0; first + group_size <= topology.num_ranks(); first += group_size) {
     for (int rank = first; rank < first + group_size;) {
-      const Node& node = topology.nodes[topology.node_of_rank[rank]];
+      const int n = topology.node_of_rank[rank];
+      const Node& node = topology.nodes[n];
       const int end = std::min(first + group_size, node.first_rank + node.num_ranks);
       const double own = end - rank;
       const double inside = (own - 1) / group_size / topology.intra_node_bytes_per_second;
-      const double cards = std::max(1, node.num_nics) * node.nic_bytes_per_second;
-      const double outside = (group_size - own) / group_size * node.num_ranks / cards;
+      const double outside = own == group_size ? 0 : (group_size - own) / group_size * node.num_ranks / card_bytes_per_second[n];
       worst = std::max({worst, inside, outside});
       rank = end;
     }
@@ -54,8 +55,11 @@ class Solver {
     const double layers = static_cast<double>(std::max<std::int64_t>(1, request.model.num_layers));
     // Query, key, value and output, forward and backward.
     const double bytes = 2 * layers * (2 * rates_.query_bytes + rates_.key_value_bytes);
+    const std::vector<double> cards = node_bytes_per_second(request.topology);
     for (int size = 1; size <= num_ranks_ && heads % size == 0; size *= 2) {
-      seconds_per_token_.push_back(size == 1 ? 0.0 : bytes / size * exchange_seconds_per_byte(request.topology, size));
+      const double seconds_per_byte = size == 1 ? 0 : exchange_seconds_per_byte(request.topology, cards, size);
+      if (seconds_per_byte == kNever) break;
+      seconds_per_token_.push_back(bytes / size * seconds_per_byte);
       message_seconds_.push_back(size == 1 ? 0.0 : 8 * layers * rates_.message_seconds);
     }
   }
@@ -276,11 +280,12 @@ std::vector<std::int64_t> charged_tokens(const PlacementRequest& request, std::s
 
 [[noreturn]] void refuse(const PlacementRequest& request, const Solver& solver, std::int64_t longest) {
   const int largest = 1 << (solver.num_sizes() - 1);
-  throw InfeasiblePlan(fmt::format(
-      "policy flexsp: no groups of powers of two ranks (at most {} for {} ranks and {} heads) have room for {} sequences of "
-      "{} tokens, the longest of {}, under token_cap_per_rank {}; raise the cap or choose a policy with other groups",
-      largest, request.topology.num_ranks(), request.model.num_attention_heads, request.sequences.size(), request.num_tokens(),
-      longest, request.token_cap));
+  throw InfeasiblePlan(
+      fmt::format("policy flexsp: no groups of powers of two ranks (at most {} for {} ranks and {} heads, none over nodes "
+                  "without cards) have room for {} sequences of "
+                  "{} tokens, the longest of {}, under token_cap_per_rank {}; raise the cap or choose a policy with other groups",
+                  largest, request.topology.num_ranks(), request.model.num_attention_heads, request.sequences.size(),
+                  request.num_tokens(), longest, request.token_cap));
 }
 
 /// Descending lengths in at most `num_runs` consecutive runs with the smallest largest sum. Returns: where each run ends.

@@ -124,10 +124,8 @@ class Planner {
   }
   std::vector<std::int64_t> node_thresholds() const {
     const std::int64_t capacity = largest_node() * rank_capacity();
-    double bytes_per_second = 0;
-    for (const Node& node : topology_.nodes) {
-      bytes_per_second = std::max(bytes_per_second, node.num_nics * node.nic_bytes_per_second);
-    }
+    const std::vector<double> by_node = node_bytes_per_second(topology_);
+    const double bytes_per_second = *std::max_element(by_node.begin(), by_node.end());
     const std::int64_t worth = bytes_per_second > 0 ? shortest_worth(2 * largest_node(), bytes_per_second) : capacity;
     return distinct({capacity, capacity / 2, capacity / 4, worth, worth / 2});
   }

@@ -109,6 +109,39 @@ void number_ranks(Topology& topology) {
   }
 }
 
+std::vector<double> node_bytes_per_second(const Topology& topology) {
+  std::vector<double> result(topology.nodes.size(), 0);
+  for (const NicGroup& group : topology.nic_groups) result[group.node] += group.bytes_per_second;
+  return result;
+}
+
+Topology grouped_nodes(const Topology& topology, int size) {
+  if (size == 1) return topology;
+  Topology result = topology;
+  result.nodes.clear();
+  std::vector<int> num_nics_before(topology.nodes.size(), 0);  // in its group
+  for (int n = 0; n < topology.num_nodes(); ++n) {
+    Node node = topology.nodes[n];
+    node.nic_of_rank.clear();
+    node.nics_per_rank = 0;
+    if (n % size == 0) {
+      result.nodes.push_back(node);
+      continue;
+    }
+    Node& group = result.nodes.back();
+    num_nics_before[n] = group.num_nics;
+    group.num_ranks += node.num_ranks;
+    group.num_nics += node.num_nics;
+    group.nic_bytes_per_second = std::min(group.nic_bytes_per_second, node.nic_bytes_per_second);
+  }
+  for (int& node : result.node_of_rank) node /= size;
+  for (NicGroup& group : result.nic_groups) {
+    group.first_nic += num_nics_before[group.node];
+    group.node /= size;
+  }
+  return result;
+}
+
 Topology uniform_topology(int num_nodes, const Node& node) {
   if (num_nodes < 1 || num_nodes > kMaxRanks) {
     throw std::invalid_argument(fmt::format("cluster: {} nodes; give 1 to {}", num_nodes, kMaxRanks));

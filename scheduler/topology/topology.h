@@ -55,6 +55,13 @@ struct Topology {
 /// than 2^20 ranks.
 void number_ranks(Topology& topology);
 
+/// By node: what the cards that its ranks use carry together, in bytes per second and direction; 0 without cards.
+std::vector<double> node_bytes_per_second(const Topology& topology);
+
+/// The same ranks and cards, every `size` nodes in a row as one. Which ranks use which cards is in nic_groups alone, as in the
+/// topology that is given: of cards, a node has their number and the slowest rate.
+Topology grouped_nodes(const Topology& topology, int size);
+
 /// `num_nodes` equal nodes.
 Topology uniform_topology(int num_nodes, const Node& node);
 

@@ -137,6 +137,20 @@ TEST(Flexsp, ALongSequenceGetsALargeGroup) {
   for (std::size_t i = 1; i < micro_batch.work.size(); ++i) EXPECT_EQ(std::get<Ring>(micro_batch.work[i]).ranks.size(), 1u);
 }
 
+TEST(Flexsp, GroupsDoNotGoOverNodesWithoutCards) {
+  PlanRequest wanted = plan_request("flexsp", {8000, 100}, 2, 4);
+  wanted.topology.intra_node_bytes_per_second = 1e12;
+  for (Node& node : wanted.topology.nodes) {
+    node.nic_bytes_per_second = 1e12;
+    node.num_nics = 0;
+    node.nic_of_rank.clear();
+  }
+  number_ranks(wanted.topology);
+  EXPECT_EQ(std::get<HeadAllToAll>(make_plan(wanted).micro_batches[0].work[0]).ranks.size(), 4u);
+  wanted.options.token_cap_per_rank = 1500;
+  EXPECT_THAT(refusal_of(wanted), HasSubstr("at most 4 for 8 ranks and 8 heads, none over nodes without cards"));
+}
+
 TEST(Flexsp, ChargesThePublishedPadding) {
   EXPECT_THAT(make_plan(plan_request("flexsp", {1, 8, 9, 16}, 1, 4)).charged_tokens, ElementsAre(8, 8, 16, 16));
 }

@@ -45,6 +45,23 @@ PlanRequest random_request(const Policy& policy) {
   return wanted;
 }
 
+TEST(PolicyContract, CardsThatNobodyUsesChangeNoPlan) {
+  for (const Policy& policy : policies()) {
+    for (const std::string& table : table_names()) {
+      PlanRequest with = plan_request(policy.name, drawn_lengths(table, 4096 * 16, 1), 4, 4);
+      for (Node& node : with.topology.nodes) {
+        node.nic_of_rank = {0, 0, 1, 1};
+        node.num_nics = 8;
+      }
+      PlanRequest without = with;
+      for (Node& node : without.topology.nodes) node.num_nics = 2;
+      number_ranks(with.topology);
+      number_ranks(without.topology);
+      EXPECT_EQ(make_plan(with), make_plan(without)) << policy.name << ", " << table;
+    }
+  }
+}
+
 TEST(PolicyContract, WithoutACapNothingIsRefusedAndPlansArePure) {
   EXPECT_TRUE(rc::check("every policy, random lengths, no cap: valid, same input same plan", [] {
     for (const Policy& policy : policies()) {

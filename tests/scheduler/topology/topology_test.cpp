@@ -53,6 +53,38 @@ TEST(Topology, RanksShareCards) {
   EXPECT_THAT(switched.nic_groups, ElementsAre(NicGroup{0, 0, 2, 2.5e9, {1, 3}}, NicGroup{0, 2, 2, 2.5e9, {0, 2}}));
 }
 
+/// Four nodes: cards that nobody uses, none, several of a rank, shared ones.
+Topology uneven_topology() {
+  return topology_from(
+      parse("nodes { num_ranks: 2 num_nics: 4 nic_bytes_per_second: 2e9 nic_of_rank: [2, 2] } nodes { num_ranks: 3 num_nics: 0 } "
+            "nodes { num_ranks: 1 num_nics: 2 nic_bytes_per_second: 1e9 } "
+            "nodes { num_ranks: 4 num_nics: 2 nic_bytes_per_second: 3e9 } nodes { num_ranks: 1 num_nics: 1 }"));
+}
+
+TEST(Topology, CardsThatNobodyUsesCarryNothing) {
+  EXPECT_THAT(node_bytes_per_second(uneven_topology()), ElementsAre(2e9, 0, 2e9, 6e9, 1.25e9));
+}
+
+TEST(Topology, GroupsOfNodesKeepTheirCards) {
+  const Topology topology = uneven_topology();
+  EXPECT_EQ(grouped_nodes(topology, 1), topology);
+  const Topology pairs = grouped_nodes(topology, 2);
+  ASSERT_EQ(pairs.num_nodes(), 3);
+  EXPECT_THAT(pairs.node_of_rank, ElementsAre(0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2));
+  EXPECT_EQ(pairs.nodes[1].first_rank, 5);
+  EXPECT_EQ(pairs.nodes[1].num_ranks, 5);
+  EXPECT_EQ(pairs.nodes[1].num_nics, 4);
+  EXPECT_EQ(pairs.nodes[1].nic_bytes_per_second, 1e9);
+  EXPECT_THAT(pairs.nic_groups,
+              ElementsAre(NicGroup{0, 2, 1, 2e9, {0, 1}}, NicGroup{1, 0, 2, 2e9, {5}}, NicGroup{1, 2, 1, 3e9, {6, 7}},
+                          NicGroup{1, 3, 1, 3e9, {8, 9}}, NicGroup{2, 0, 1, 1.25e9, {10}}));
+  EXPECT_EQ(pairs.nic_group_of_rank, topology.nic_group_of_rank);
+  EXPECT_THAT(node_bytes_per_second(pairs), ElementsAre(2e9, 8e9, 1.25e9));
+  const Topology all = grouped_nodes(topology, 8);
+  EXPECT_EQ(all.num_nodes(), 1);
+  EXPECT_THAT(node_bytes_per_second(all), ElementsAre(11.25e9));
+}
+
 TEST(Topology, MessagesBetweenNodesCostTheSameUnlessSaid) {
   EXPECT_EQ(topology_from(parse("message_seconds: 3e-6")).inter_node_message_seconds, 3e-6);
   const Topology topology = topology_from(parse("message_seconds: 3e-6 inter_node_message_seconds: 2e-5"));
