@@ -9,6 +9,7 @@
 #include <span>
 
 #include "scheduler/cost/seconds.h"
+#include "scheduler/policy/length_classes.h"
 #include "scheduler/policy/pack.h"
 
 namespace ballast::scheduler {
@@ -16,7 +17,8 @@ namespace ballast::scheduler {
 namespace {
 
 constexpr std::int64_t kMaxMultisets = 2000;
-constexpr int kCoarseUnits = 4;        ///< fewest units of ranks that are dealt to sizes above kMaxMultisets
+constexpr int kCoarseUnits = 4;  ///< fewest units of ranks that are dealt to sizes above kMaxMultisets
+constexpr int kLengthClasses = 16;
 constexpr int kMicroBatchNumbers = 5;  ///< consecutive numbers of micro-batches that are compared
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
@@ -72,8 +74,15 @@ class Solver {
            seconds_per_token_[size_index] * static_cast<double>(length);
   }
 
-  /// Best groups for sequences of these lengths, which descend. Returns: seconds of the slowest group, kNever if none has room.
-  double solve(std::vector<std::int64_t> lengths) {
+  /// Best groups for sequences of these lengths, which descend, rounded up to classes.
+  /// Returns: seconds of the slowest group, kNever if none has room.
+  double solve(std::span<const std::int64_t> lengths) {
+    const std::int64_t total = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+    return solve_exactly(rounded_to_classes(lengths, kLengthClasses, (total + num_ranks_ * token_cap_) / 2));
+  }
+
+  /// As solve, for the lengths themselves.
+  double solve_exactly(std::vector<std::int64_t> lengths) {
     lengths_ = std::move(lengths);
     best_ = kNever;
     best_counts_.clear();
@@ -324,7 +333,10 @@ Placement place_flexsp(const PlacementRequest& request) {
   if (request.sequences.empty()) return {};
   const std::vector<std::int64_t> order = longest_first_order(request);
   Solver solver(request);
-  if (solver.solve(lengths_of(request, order)) == kNever) refuse(request, solver, request.lengths[order.front()]);
+  std::vector<std::int64_t> lengths = lengths_of(request, order);
+  // In training there is no further micro-batch for what has room only as it is.
+  if (solver.solve(lengths) == kNever && solver.solve_exactly(std::move(lengths)) == kNever)
+    refuse(request, solver, request.lengths[order.front()]);
   Placement placement = placement_of(request, solver, order);
   placement.charged_tokens = charged_tokens(request, request.sequences);
   return placement;
@@ -347,7 +359,7 @@ std::vector<FormedMicroBatch> form_flexsp(const PlacementRequest& request) {
     std::vector<FormedMicroBatch> formed;
     std::size_t begin = 0;
     for (const std::size_t end : balanced_runs(lengths, number)) {
-      seconds += solver.solve({lengths.begin() + begin, lengths.begin() + end});
+      seconds += solver.solve(std::span(lengths).subspan(begin, end - begin));
       if (seconds == kNever) break;
       const std::span<const std::int64_t> run(order.data() + begin, end - begin);
       formed.push_back({{run.begin(), run.end()}, placement_of(request, solver, run)});
