@@ -35,12 +35,27 @@ bool names_policy_and_cap(const std::string& text, const Policy& policy, const P
          text.find(std::to_string(wanted.options.token_cap_per_rank)) != std::string::npos;
 }
 
+/// Nodes of their own sizes with a card for each rank, for several, or several for one. Without cards only where no work can
+/// pass them: on a cluster of one node.
+Topology random_topology() {
+  Topology topology;
+  topology.nodes.resize(*rc::gen::inRange(1, 5));
+  for (Node& node : topology.nodes) {
+    node.num_ranks = *rc::gen::inRange(1, 5);
+    node.num_nics = *rc::gen::inRange(topology.nodes.size() == 1 ? 0 : 1, 7);
+    node.nic_bytes_per_second = *rc::gen::element(1e8, 1e10);
+  }
+  number_ranks(topology);
+  return topology;
+}
+
 PlanRequest random_request(const Policy& policy) {
   std::vector<std::int64_t> lengths;
   for (const int bits : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 12))) {
     lengths.push_back(*rc::gen::inRange<std::int64_t>(1, (std::int64_t{1} << bits) + 1));
   }
-  PlanRequest wanted = plan_request(policy.name, std::move(lengths), *rc::gen::inRange(1, 5), *rc::gen::inRange(1, 5));
+  PlanRequest wanted = plan_request(policy.name, std::move(lengths), 1, 1);
+  wanted.topology = random_topology();
   wanted.options.tokens_per_micro_batch = *rc::gen::element<std::int64_t>(0, 0, 500, 5000);
   return wanted;
 }
