@@ -40,7 +40,7 @@ constexpr Counterpart kCounterparts[] = {
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file || fs::is_directory(path)) {
-    throw std::invalid_argument(fmt::format("{}: cannot be read ({}); wanted a grid as in configs/planner", path,
+    throw std::invalid_argument(fmt::format("{}: cannot be read ({}); wanted a grid as in configs/planner, or a run", path,
                                             file ? "it is a folder" : std::strerror(errno)));
   }
   std::stringstream text;
@@ -48,14 +48,18 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
-/// Applies those of `line.set` that name fields of the grid. Returns: those of cluster and model.
-std::vector<std::string> read_assignments(const CommandLine& line, schema::PlannerGrid& grid, ConfigReading& reading) {
+/// Applies those of `line.set` that name fields of the grid. Returns: the others that are read, those of a run or, without one,
+/// of cluster and model.
+std::vector<std::string> read_assignments(const CommandLine& line, bool has_run, schema::PlannerGrid& grid,
+                                          ConfigReading& reading) {
   std::vector<std::string> others;
   for (std::size_t i = 0; i < line.set.size(); ++i) {
     const std::string& assignment = line.set[i];
     const std::string path = assignment.substr(0, assignment.find('='));
     const std::string name = path.substr(0, path.find_first_of(".["));
-    if (name == "cluster" || name == "model") {
+    const bool is_of_run =
+        has_run && schema::RunConfig::descriptor()->FindFieldByName(name) != nullptr && path != "scheduler.policy";
+    if (name == "cluster" || name == "model" || is_of_run) {
       others.push_back(assignment);
     } else if (schema::RunConfig::descriptor()->FindFieldByName(name) == nullptr) {
       read_config_assignment(assignment, static_cast<int>(i) + 1, grid, reading);
@@ -84,6 +88,7 @@ void replace_model(const std::string& path, schema::PlannerGrid& grid) {
     if (fs::path(grid.model_files(m)).stem() == fs::path(path).stem()) degree = grid.tensor_parallel(m);
   }
   replace(*grid.mutable_model_files(), path);
+  if (grid.tensor_parallel_size() == 0) return;
   grid.clear_tensor_parallel();
   grid.add_tensor_parallel(degree);
 }
@@ -123,7 +128,7 @@ bool has_row(const std::vector<schema::PlannerVariant>& rows, const std::string&
   return std::any_of(rows.begin(), rows.end(), [&](const schema::PlannerVariant& row) { return row.name() == name; });
 }
 
-/// Whether the first key of a file is one of a run, so that its errors as a grid would mislead.
+/// Whether the first key of a file is one of a run; a grid has none of those.
 bool is_run(const std::string& text) {
   std::istringstream lines(text);
   std::string line;
@@ -174,25 +179,24 @@ void check_rows(const schema::PlannerGrid& grid, const std::vector<schema::Plann
 
 LoadedPlannerGrid load_planner_grid(const CommandLine& line) {
   if (line.bench) throw UsageError("ballast bench planner measures nothing on this machine, so it takes no --bench");
-  const bool has_file = line.arguments.size() > 1;
   LoadedPlannerGrid loaded;
   schema::PlannerGrid& grid = loaded.grid;
   ConfigReading reading;
+  const bool has_file = line.arguments.size() > 1;
   if (has_file) {
-    const std::string text = read_file(line.arguments[1]);
+    const std::string& path = line.arguments[1];
+    const std::string text = read_file(path);
     if (is_run(text)) {
-      throw UsageError(
-          fmt::format("{} is a run; ballast bench planner takes a grid as in configs/planner, or --cluster, --model "
-                      "and --lengths",
-                      line.arguments[1]));
-    }
-    read_config_text(text, line.arguments[1], grid, "", reading);
-    const fs::path folder = fs::path(line.arguments[1]).parent_path();
-    for (auto* files : {grid.mutable_cluster_files(), grid.mutable_model_files(), grid.mutable_length_files()}) {
-      for (std::string& name : *files) name = (folder / name).string();
+      loaded.run_file = path;
+    } else {
+      read_config_text(text, path, grid, "", reading);
+      for (auto* files : {grid.mutable_cluster_files(), grid.mutable_model_files(), grid.mutable_length_files()}) {
+        for (std::string& name : *files) name = (fs::path(path).parent_path() / name).string();
+      }
     }
   }
-  loaded.set = read_assignments(line, grid, reading);
+  const bool has_run = !loaded.run_file.empty();
+  loaded.set = read_assignments(line, has_run, grid, reading);
   if (!line.cluster_path.empty()) replace(*grid.mutable_cluster_files(), line.cluster_path);
   if (!line.model_path.empty()) replace_model(line.model_path, grid);
   if (!line.lengths_path.empty()) replace(*grid.mutable_length_files(), line.lengths_path);
@@ -204,11 +208,11 @@ LoadedPlannerGrid load_planner_grid(const CommandLine& line) {
   const bool has_parts = grid.cluster_files_size() > 0 && grid.model_files_size() > 0 && grid.length_files_size() > 0;
   if (!has_file && !has_parts) {
     if (!reading.findings().empty()) throw ConfigError(reading.findings());
-    throw UsageError("ballast bench planner: give a grid as in configs/planner, or --cluster, --model and --lengths");
+    throw UsageError("ballast bench planner: give a grid as in configs/planner, a run file, or --cluster, --model and --lengths");
   }
   check_fields(grid, "", reading);
   const auto want = [&](const char* field, int count) {
-    if (count == 0) reading.add_finding({reading.main_source, 1, 1}, fmt::format("{}: give at least one", field));
+    if (count == 0 && !has_run) reading.add_finding({reading.main_source, 1, 1}, fmt::format("{}: give at least one", field));
   };
   want("cluster_files", grid.cluster_files_size());
   want("model_files", grid.model_files_size());
@@ -223,8 +227,8 @@ LoadedPlannerGrid load_planner_grid(const CommandLine& line) {
     loaded.rows = rows_of(line.policy);
     loaded.lacks_baseline = grid.has_baseline() && !has_row(loaded.rows, grid.baseline());
   }
-  if (grid.token_caps_size() == 0) grid.add_token_caps(1.1);
-  if (grid.tokens_per_step_size() == 0) grid.add_tokens_per_step(0);
+  if (grid.token_caps_size() == 0 && !has_run) grid.add_token_caps(1.1);
+  if (grid.tokens_per_step_size() == 0 && (!has_run || grid.has_tokens_per_rank())) grid.add_tokens_per_step(0);
   return loaded;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// What `ballast bench planner` goes through: a grid file, or cluster, model and lengths alone, with the command line over it.
+// What `ballast bench planner` goes through: a grid file, a run file, or cluster, model and lengths alone, with the command line
+// over it.
 #include <string>
 #include <vector>
 
@@ -10,13 +11,16 @@ namespace ballast::launch {
 
 /// A grid as the whole command line gives it, checked.
 struct LoadedPlannerGrid {
-  schema::PlannerGrid grid;                  ///< files as they are opened; caps and tokens_per_step have their defaults
+  /// Files as they are opened. With a run, what is empty is as the run says: cluster, model, lengths, caps, tokens of a batch.
+  schema::PlannerGrid grid;
   std::vector<schema::PlannerVariant> rows;  ///< of the tables: policies as they are, then variants
-  std::vector<std::string> set;              ///< the assignments to fields of cluster and model
+  std::string run_file;                      ///< empty: there is none
+  std::vector<std::string> set;              ///< assignments to the run; without one, to fields of cluster and model
   bool lacks_baseline = false;               ///< --policy left the baseline out
 };
 
-/// Of the line: the grid file, if any; --set of fields of the grid, over it; then --policy, --cluster, --model, --lengths and
+/// Of the line: the grid or run file, if any; --set of fields of the grid, over it; then --policy, --cluster, --model, --lengths
+/// and
 /// --world, each in place of a list of the grid.
 /// Throws: UsageError; ConfigError with all findings; std::invalid_argument if the file cannot be read or for an unknown policy.
 LoadedPlannerGrid load_planner_grid(const CommandLine& line);

@@ -14,7 +14,7 @@ struct PlannerCell {
   std::string cluster, model, lengths;
   int gpus = 0;
   std::int64_t tokens = 0;  ///< of a batch
-  double token_cap = 0;     ///< as a multiple of the tokens over the ranks
+  double token_cap = 0;     ///< as a multiple of the tokens over the ranks; 0: none
 };
 
 /// A batch of a cell, and what became of it.

@@ -36,8 +36,9 @@ std::string PlannerRow::text(const std::string& name, const std::string& reason)
 }
 
 std::string planner_table_head(const PlannerCell& cell, const std::string& batches) {
-  return fmt::format("\n{}, {}, {}, {} GPUs, {} tokens, cap {}: mean/worst of {}\n", cell.cluster, cell.model, cell.lengths,
-                     cell.gpus, cell.tokens, cell.token_cap, batches) +
+  const std::string cap = cell.token_cap > 0 ? fmt::format("cap {:.6g}", cell.token_cap) : "no cap";
+  return fmt::format("\n{}, {}, {}, {} GPUs, {} tokens, {}: mean/worst of {}\n", cell.cluster, cell.model, cell.lengths,
+                     cell.gpus, cell.tokens, cap, batches) +
          fmt::format(kRow, "policy", "makespan", "/ best bound", "no lin. ovl.", "imbalance", "attention", "tokens", "exposed",
                      "planning ms", "");
 }

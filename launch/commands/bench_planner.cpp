@@ -7,73 +7,48 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <filesystem>
 #include <map>
 #include <ostream>
 #include <set>
 
 #include "build_constants.h"
 #include "launch/commands.h"
-#include "launch/config_file.h"
 #include "launch/exit_code.h"
 #include "launch/planner_grid.h"
+#include "launch/planner_inputs.h"
 #include "launch/planner_result_file.h"
 #include "launch/planner_speed_ups.h"
 #include "launch/planner_table.h"
-#include "launch/planning_input.h"
 #include "launch/planning_text.h"
 #include "launch/progress_line.h"
-#include "runtime/train/run_config.pb.h"
-#include "scheduler/cost/model_shape_io.h"
 #include "scheduler/policy/policy_io.h"
 #include "scheduler/topology/tensor_parallel.h"
-#include "scheduler/topology/topology_io.h"
 
 namespace ballast::launch {
 namespace {
 
-/// A cluster file and a model file of the grid.
-struct Setting {
-  std::string cluster_name, model_name;
-  scheduler::Topology cluster;
-  scheduler::ModelShape model;
-  int degree = 1;  ///< neighbouring GPUs that share every layer
-};
-
-/// A file of lengths: a distribution, or a list that is a batch as it is.
-struct Lengths {
-  std::string name;
-  scheduler::LengthTable table;
-  bool is_list() const { return !table.lengths.empty(); }
-};
-
 class GridRun {
  public:
-  GridRun(const CommandLine& line, LoadedPlannerGrid grid, const ScorePlanner& score)
+  GridRun(const CommandLine& line, const LoadedPlannerGrid& loaded, const ScorePlanner& score)
       : line_(line),
         score_(score),
-        rows_(std::move(grid.rows)),
-        grid_(std::move(grid.grid)),
+        rows_(loaded.rows),
+        grid_(loaded.grid),
+        inputs_(planner_inputs(loaded)),
         progress_(*line.errors),
         file_(line.out_path, [&](const std::string& text) { progress_.note(text); }) {
-    for (const std::string& cluster_file : grid_.cluster_files()) {
-      for (int m = 0; m < grid_.model_files_size(); ++m) settings_.push_back(setting(cluster_file, m, grid.set));
-    }
-    for (const std::string& file : grid_.length_files()) {
-      lengths_.push_back({std::filesystem::path(file).stem(), load_length_table(file)});
-    }
-    if (grid.lacks_baseline) {
+    if (loaded.lacks_baseline) {
       progress_.note(fmt::format("no speed-ups: --policy leaves their baseline, {}, out", grid_.baseline()));
       grid_.clear_baseline();
     }
-    num_cells_ = static_cast<int>(settings_.size() * lengths_.size()) * std::max(1, grid_.gpus_size()) * grid_.token_caps_size() *
-                 grid_.tokens_per_step_size();
+    num_cells_ = static_cast<int>(inputs_.settings.size() * inputs_.lengths.size()) * std::max(1, grid_.gpus_size()) *
+                 std::max(1, grid_.token_caps_size()) * std::max(1, grid_.tokens_per_step_size());
   }
 
   /// Returns: the exit code, that of the last failure.
   int run() {
-    for (const Setting& setting : settings_) {
-      for (const Lengths& lengths : lengths_) run_sizes(setting, lengths);
+    for (const PlannerSetting& setting : inputs_.settings) {
+      for (const PlannerLengths& lengths : inputs_.lengths) run_sizes(setting, lengths);
     }
     if (!line_.json) print_summary();
     return static_cast<int>(exit_code_);
@@ -88,60 +63,73 @@ class GridRun {
     speed_ups_.print(grid_.baseline(), names, *line_.output);
   }
 
-  Setting setting(const std::string& cluster_file, int m, const std::vector<std::string>& set) const {
-    ConfigSources sources;
-    sources.cluster_file = cluster_file;
-    sources.model_file = grid_.model_files(m);
-    sources.set = set;
-    const LoadedConfig config = load_config(sources);
-    return {sources.cluster_file.stem(), sources.model_file.stem(), scheduler::topology_from(config.run->cluster()),
-            scheduler::model_shape_from(config.run->model()), grid_.tensor_parallel_size() > 0 ? grid_.tensor_parallel(m) : 1};
-  }
-
-  void run_sizes(const Setting& setting, const Lengths& lengths) {
+  void run_sizes(const PlannerSetting& setting, const PlannerLengths& lengths) {
     too_slow_.clear();
     request_.model = setting.model;
-    std::vector<int> sizes(grid_.gpus().begin(), grid_.gpus().end());
-    if (sizes.empty()) sizes.push_back(setting.cluster.num_ranks());
-    for (const int gpus : sizes) {
+    for (const int gpus : one_at_least(grid_.gpus(), setting.cluster.num_ranks())) {
       std::string unfit;
       try {
         request_.topology = scheduler::tensor_parallel(scheduler::resized(setting.cluster, gpus), setting.degree);
       } catch (const std::invalid_argument& error) {
         unfit = error.what();
       }
-      for (const double cap : grid_.token_caps()) {
+      for (const double cap : one_at_least(grid_.token_caps(), 0.0)) {
         std::set<std::int64_t> batch_sizes;
-        for (std::int64_t tokens : grid_.tokens_per_step()) {
+        for (std::int64_t tokens : one_at_least(grid_.tokens_per_step(), setting.options.tokens_per_step)) {
           ++num_done_;
           if (tokens == 0) tokens = grid_.tokens_per_rank() * gpus;
           if (lengths.is_list()) tokens = num_tokens(lengths.table.lengths);
           if (!batch_sizes.insert(tokens).second) continue;
-          const PlannerCell cell{setting.cluster_name, setting.model_name, lengths.name, gpus, tokens, cap};
-          unfit.empty() ? run_cell(cell, lengths) : leave_out(cell, unfit);
+          PlannerCell cell{setting.cluster_name, setting.model_name, lengths.name, gpus, tokens, cap};
+          if (!unfit.empty()) {
+            leave_out(cell, unfit);
+            continue;
+          }
+          set_sizes(setting, cell);
+          run_cell(cell, lengths);
         }
       }
     }
   }
 
-  void run_cell(const PlannerCell& cell, const Lengths& lengths) {
+  /// The list, or the one value that stands for an empty one.
+  template <class List, class Value>
+  static std::vector<Value> one_at_least(const List& list, Value value) {
+    return list.empty() ? std::vector<Value>{value} : std::vector<Value>(list.begin(), list.end());
+  }
+
+  /// Budget and cap of the cell's batches; of a run, those that it says.
+  void set_sizes(const PlannerSetting& setting, PlannerCell& cell) {
+    scheduler::PolicyOptions& options = request_.options;
+    options = setting.options;
+    options.tokens_per_step = 0;
+    const std::int64_t tokens =
+        options.tokens_per_micro_batch > 0 ? std::min(options.tokens_per_micro_batch, cell.tokens) : cell.tokens;
+    const int num_ranks = request_.topology.num_ranks();
+    if (options.tokens_per_rank == 0) options.tokens_per_rank = (tokens + num_ranks - 1) / num_ranks;
+    const auto budget = static_cast<double>(options.tokens_per_rank);
+    if (cell.token_cap > 0) {
+      options.token_cap_per_rank = static_cast<std::int64_t>(cell.token_cap * budget);
+    } else {
+      cell.token_cap = static_cast<double>(options.token_cap_per_rank) / budget;
+    }
+    options_ = options;
+  }
+
+  void run_cell(const PlannerCell& cell, const PlannerLengths& lengths) {
     std::vector<std::vector<std::int64_t>> batches;
     try {
-      batches = batches_of(cell, lengths);
+      batches = lengths.batches(cell.tokens, grid_);
     } catch (const std::invalid_argument& error) {
       return leave_out(cell, error.what());
     }
-    const int num_ranks = request_.topology.num_ranks();
-    const std::int64_t budget = (cell.tokens + num_ranks - 1) / num_ranks;
-    request_.options.tokens_per_rank = budget;
-    request_.options.token_cap_per_rank = static_cast<std::int64_t>(cell.token_cap * static_cast<double>(budget));
 
     print(planner_table_head(cell, lengths.is_list() ? "one, the list" : std::to_string(batches.size())));
     for (const schema::PlannerVariant& variant : rows_) {
       const std::string& name = variant.name();
       request_.options.policy = variant.policy();
-      request_.options.remap = scheduler::remap_from(variant.remap());
-      request_.options.is_routed = scheduler::routing_from(variant.routing());
+      request_.options.remap = variant.has_remap() ? scheduler::remap_from(variant.remap()) : options_.remap;
+      request_.options.is_routed = variant.has_routing() ? scheduler::routing_from(variant.routing()) : options_.is_routed;
       PlannerRow row;
       for (std::size_t seed = 0; seed < batches.size() && !too_slow_.contains(name); ++seed) {
         request_.lengths = batches[seed];
@@ -158,19 +146,6 @@ class GridRun {
       if (row.is_empty()) keep_reason(cell, name, reason);
       print(row.text(name, reason));
     }
-  }
-
-  std::vector<std::vector<std::int64_t>> batches_of(const PlannerCell& cell, const Lengths& lengths) const {
-    if (lengths.is_list()) return {lengths.table.lengths};
-    scheduler::BatchRequest batch;
-    batch.num_tokens = batch.longest_tokens = cell.tokens;
-    batch.histogram_limit = grid_.histogram_limit();
-    std::vector<std::vector<std::int64_t>> batches;
-    for (int seed = 0; seed < grid_.seeds(); ++seed) {
-      batch.seed = static_cast<std::uint64_t>(seed);
-      batches.push_back(scheduler::draw_batch(lengths.table, batch));
-    }
-    return batches;
   }
 
   /// A cell of which no policy has a batch.
@@ -226,12 +201,12 @@ class GridRun {
   const ScorePlanner& score_;
   std::vector<schema::PlannerVariant> rows_;
   schema::PlannerGrid grid_;
+  PlannerInputs inputs_;
   ProgressLine progress_;
   PlannerResultFile file_;
-  std::vector<Setting> settings_;
-  std::vector<Lengths> lengths_;
   PlannerSpeedUps speed_ups_;
-  scheduler::PlanRequest request_;
+  scheduler::PlanRequest request_;               // of the batch that is planned
+  scheduler::PolicyOptions options_;             // of the cell, before a row changes them
   std::map<std::string, std::string> too_slow_;  // row, and why it is left out at larger sizes
   int num_cells_ = 0, num_done_ = 0;
   ExitCode exit_code_ = ExitCode::kDone;

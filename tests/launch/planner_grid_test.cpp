@@ -77,7 +77,7 @@ TEST_F(PlannerGrid, NeedsNoFile) {
   parts.arguments = {"planner"};
   parts.cluster_path = "c";
   parts.model_path = "m";
-  EXPECT_THAT(message(parts), HasSubstr("give a grid as in configs/planner, or --cluster, --model and --lengths"));
+  EXPECT_THAT(message(parts), HasSubstr("give a grid as in configs/planner, a run file, or --cluster, --model and --lengths"));
   parts.lengths_path = "l";
   parts.set = {"seeds=2"};
   const LoadedPlannerGrid loaded = load_planner_grid(parts);
@@ -137,9 +137,18 @@ TEST_F(PlannerGrid, FlagsReplaceLists) {
   EXPECT_THAT(message(flags), HasSubstr("unknown policy 'te'"));
 }
 
-TEST_F(PlannerGrid, ARunIsNamedAsOne) {
-  EXPECT_THAT(message(line("# A run.\n\nmodel_file: \"m\"\n")),
-              HasSubstr("grid.textproto is a run; ballast bench planner takes"));
+TEST_F(PlannerGrid, ARunSaysWhatIsNotGiven) {
+  CommandLine run = line("# A run.\n\nmodel_file: \"m\"\n");
+  run.set = {"seeds=2", "scheduler.tokens_per_step=512", "cluster.message_seconds=0"};
+  const LoadedPlannerGrid loaded = load_planner_grid(run);
+  EXPECT_EQ(loaded.run_file, run.arguments[1]);
+  EXPECT_EQ(loaded.grid.seeds(), 2);
+  EXPECT_EQ(loaded.grid.cluster_files_size() + loaded.grid.token_caps_size() + loaded.grid.tokens_per_step_size(), 0);
+  EXPECT_THAT(loaded.set, ElementsAre("scheduler.tokens_per_step=512", "cluster.message_seconds=0"));
+  run.set = {"tokens_per_rank=64"};
+  EXPECT_THAT(load_planner_grid(run).grid.tokens_per_step(), ElementsAre(0));
+  run.set = {"scheduler.policy=te_cp"};
+  EXPECT_THAT(message(run), HasSubstr("the grid says it: set policies"));
 }
 
 }  // namespace

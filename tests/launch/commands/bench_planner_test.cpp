@@ -197,5 +197,27 @@ TEST_F(BenchPlanner, NeedsNoGrid) {
   EXPECT_THAT(output_.str(), HasSubstr("two_nodes_two_ranks, tiny, lengths, 4 GPUs, 256 tokens, cap 1.1"));
 }
 
+TEST_F(BenchPlanner, ARunIsItsOwnGrid) {
+  std::ofstream(folder_.path() / "lengths.csv") << "bin_lo_tokens,bin_hi_tokens,fraction\n64,65,1\n";
+  const std::string configs = BALLAST_SOURCE_DIR "/configs/";
+  CommandLine line;
+  line.arguments = {"planner", grid("model_file: \"" + configs + "models/tiny.textproto\"\ncluster_file: \"" + configs +
+                                    "clusters/two_nodes_two_ranks.textproto\"\nscheduler { tokens_per_step: 512 }\n")};
+  line.lengths_path = (folder_.path() / "lengths.csv").string();
+  line.policy = "longest_first,te_cp";
+  line.set = {"seeds=1"};
+  line.output = &output_;
+  line.errors = &errors_;
+  EXPECT_EQ(run_bench_planner(line), 0);
+  EXPECT_THAT(output_.str(), HasSubstr("lengths, 4 GPUs, 512 tokens, no cap: mean/worst of 1\n"));
+  line.set = {"seeds=1", "scheduler.token_cap_per_rank=150", "scheduler.tokens_per_micro_batch=256"};
+  line.json = true;
+  output_.str("");
+  EXPECT_EQ(run_bench_planner(line), 0);
+  const auto row = nlohmann::json::parse(output_.str().substr(0, output_.str().find('\n')));
+  EXPECT_EQ(row.at("token_cap"), 150.0 / 64);
+  EXPECT_EQ(row.at("micro_batches"), 2);
+}
+
 }  // namespace
 }  // namespace ballast::launch
