@@ -11,14 +11,13 @@
 
 #include "scheduler/workload/length_table.h"
 #include "tests/scheduler/policy/policy_requests.h"
+#include "tests/scheduler/published_costs.h"
 
 namespace ballast::scheduler {
 namespace {
 
 constexpr std::int64_t kTokensPerRank = 4096;
 constexpr std::int64_t kContext = 131072;
-/// FlexSP's constants for 7B (arXiv 2412.01523): milliseconds per token squared and per token.
-constexpr double kSquare = 5.128e-6, kToken = 0.1839576;
 
 LengthTable load(const std::string& name) {
   const auto read = [](const std::string& file) {
@@ -109,7 +108,7 @@ Balance balance(const Plan& plan, int num_ranks) {
       const Ring& ring = std::get<Ring>(piece);
       const double length = static_cast<double>(plan.lengths[ring.sequence]), degree = static_cast<double>(ring.ranks.size());
       for (const int rank : ring.ranks) {
-        full[rank] += (kSquare * length + kToken) * length / degree;
+        full[rank] += (kFlexsp7b.square_milliseconds * length + kFlexsp7b.token_milliseconds) * length / degree;
         tokens[rank] += length / degree;
       }
     }
