@@ -1,5 +1,6 @@
 #include "launch/commands.h"
 
+#include "launch/planner_grid.h"
 #include "launch/planning_text.h"
 
 namespace ballast::launch {
@@ -29,7 +30,8 @@ const std::vector<Command>& commands() {
         {kLengths, "policies, planner: sequence lengths, instead of the run's data or the grid's"},
         {kBench, "calibrate: measure too"}},
        run_bench_planner,
-       is_bench_planner},
+       is_bench_planner,
+       planner_notes},
       {"doctor", "[folder]", "what this machine can do, and what to change", {kJson}, nullptr},
       {"config",
        "show|check|docs|diff [file...]",

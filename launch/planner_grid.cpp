@@ -48,11 +48,10 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
-/// Applies those of `line.set` that name fields of the grid. Returns: the others that are read, those of a run or, without one,
-/// of cluster and model.
-std::vector<std::string> read_assignments(const CommandLine& line, bool has_run, schema::PlannerGrid& grid,
-                                          ConfigReading& reading) {
-  std::vector<std::string> others;
+/// Applies those of `line.set` that name fields of the grid, and hands on the others that are read: those of a run or, without
+/// one, of cluster and model.
+void read_assignments(const CommandLine& line, LoadedPlannerGrid& loaded, ConfigReading& reading) {
+  const bool has_run = !loaded.run_file.empty();
   for (std::size_t i = 0; i < line.set.size(); ++i) {
     const std::string& assignment = line.set[i];
     const std::string path = assignment.substr(0, assignment.find('='));
@@ -60,9 +59,10 @@ std::vector<std::string> read_assignments(const CommandLine& line, bool has_run,
     const bool is_of_run =
         has_run && schema::RunConfig::descriptor()->FindFieldByName(name) != nullptr && path != "scheduler.policy";
     if (name == "cluster" || name == "model" || is_of_run) {
-      others.push_back(assignment);
+      loaded.set.push_back(assignment);
+      loaded.set_numbers.push_back(static_cast<int>(i) + 1);
     } else if (schema::RunConfig::descriptor()->FindFieldByName(name) == nullptr) {
-      read_config_assignment(assignment, static_cast<int>(i) + 1, grid, reading);
+      read_config_assignment(assignment, static_cast<int>(i) + 1, loaded.grid, reading);
     } else {
       std::string instead = "only fields of cluster, of model and of the grid are";
       for (const Counterpart& counterpart : kCounterparts) {
@@ -73,7 +73,6 @@ std::vector<std::string> read_assignments(const CommandLine& line, bool has_run,
                           fmt::format("{} is not read by bench planner; {}", path, instead));
     }
   }
-  return others;
 }
 
 void replace(google::protobuf::RepeatedPtrField<std::string>& list, const std::string& value) {
@@ -196,7 +195,7 @@ LoadedPlannerGrid load_planner_grid(const CommandLine& line) {
     }
   }
   const bool has_run = !loaded.run_file.empty();
-  loaded.set = read_assignments(line, has_run, grid, reading);
+  read_assignments(line, loaded, reading);
   if (!line.cluster_path.empty()) replace(*grid.mutable_cluster_files(), line.cluster_path);
   if (!line.model_path.empty()) replace_model(line.model_path, grid);
   if (!line.lengths_path.empty()) replace(*grid.mutable_length_files(), line.lengths_path);
@@ -230,6 +229,15 @@ LoadedPlannerGrid load_planner_grid(const CommandLine& line) {
   if (grid.token_caps_size() == 0 && !has_run) grid.add_token_caps(1.1);
   if (grid.tokens_per_step_size() == 0 && (!has_run || grid.has_tokens_per_rank())) grid.add_tokens_per_step(0);
   return loaded;
+}
+
+std::string planner_notes() {
+  return R"(planner compares policies on the same batches, each planned and simulated. It takes a grid as in configs/planner, a run file, or
+--cluster, --model and --lengths; then all policies are compared on the whole cluster. --set reaches every field of the grid
+(launch/planner_grid.proto: policies, seeds, gpus, token_caps, tokens_per_rank, ...), of clusters and of models; with a run file,
+every field of the run. --json prints an object for each batch. --out FILE adds each of them to that file, and takes from it what
+it has of the same inputs: what was computed from others stays there, what another version computed is used and named.
+)";
 }
 
 }  // namespace ballast::launch

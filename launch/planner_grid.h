@@ -16,6 +16,7 @@ struct LoadedPlannerGrid {
   std::vector<schema::PlannerVariant> rows;  ///< of the tables: policies as they are, then variants
   std::string run_file;                      ///< empty: there is none
   std::vector<std::string> set;              ///< assignments to the run; without one, to fields of cluster and model
+  std::vector<int> set_numbers;              ///< which --set of the command line each of them is, from 1
   bool lacks_baseline = false;               ///< --policy left the baseline out
 };
 
@@ -24,5 +25,8 @@ struct LoadedPlannerGrid {
 /// --world, each in place of a list of the grid.
 /// Throws: UsageError; ConfigError with all findings; std::invalid_argument if the file cannot be read or for an unknown policy.
 LoadedPlannerGrid load_planner_grid(const CommandLine& line);
+
+/// What `ballast bench --help` adds about planner.
+std::string planner_notes();
 
 }  // namespace ballast::launch

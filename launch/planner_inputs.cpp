@@ -1,5 +1,7 @@
 #include "launch/planner_inputs.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 
 #include "launch/config_file.h"
@@ -18,6 +20,23 @@ namespace fs = std::filesystem;
 std::string name_of(const fs::path& file, const std::string& name, const fs::path& run_file) {
   if (!file.empty()) return file.stem();
   return name.empty() ? run_file.stem().string() : name;
+}
+
+/// Loads what is left of the command line after the grid took its part. Findings get the numbers of the whole line.
+LoadedConfig load_rest(const ConfigSources& sources, const std::vector<int>& set_numbers) {
+  try {
+    return load_config(sources);
+  } catch (const ConfigError& error) {
+    std::vector<ConfigFinding> findings = error.findings();
+    for (ConfigFinding& finding : findings) {
+      for (std::size_t i = set_numbers.size(); i > 0 && finding.line == 0; --i) {
+        if (finding.source != fmt::format("--set #{}", i)) continue;
+        finding.source = fmt::format("--set #{}", set_numbers[i - 1]);
+        break;
+      }
+    }
+    throw ConfigError(std::move(findings));
+  }
 }
 
 }  // namespace
@@ -54,7 +73,7 @@ PlannerInputs planner_inputs(const LoadedPlannerGrid& loaded) {
     for (int m = 0; m < std::max(1, grid.model_files_size()); ++m) {
       if (grid.cluster_files_size() > 0) sources.cluster_file = grid.cluster_files(c);
       if (grid.model_files_size() > 0) sources.model_file = grid.model_files(m);
-      config = load_config(sources);
+      config = load_rest(sources, loaded.set_numbers);
       const schema::RunConfig& run = *config.run;
       PlannerSetting setting{.cluster_name = name_of(sources.cluster_file, run.cluster().name(), sources.run_file),
                              .model_name = name_of(sources.model_file, run.model().name(), sources.run_file),

@@ -5,7 +5,7 @@
 namespace ballast::launch {
 namespace {
 
-constexpr const char* kRow = "{:<24} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>16}{}\n";
+constexpr const char* kRow = "{:<24} {:>15} {:>15} {:>15} {:>12} {:>12} {:>12} {:>12} {:>16}{}\n";
 
 }  // namespace
 

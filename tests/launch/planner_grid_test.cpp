@@ -96,6 +96,7 @@ TEST_F(PlannerGrid, AssignmentsReachTheGridClusterAndModel) {
   EXPECT_THAT(loaded.grid.gpus(), ElementsAre(16, 32));
   EXPECT_THAT(loaded.grid.length_files(), ElementsAre("x/y.csv"));  // of where the command runs, not of the grid
   EXPECT_THAT(loaded.set, ElementsAre("cluster.message_seconds=1e-5", "model.num_layers=2"));
+  EXPECT_THAT(loaded.set_numbers, ElementsAre(2, 5));
 }
 
 TEST_F(PlannerGrid, NothingGivenIsIgnored) {

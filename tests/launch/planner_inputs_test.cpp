@@ -6,12 +6,14 @@
 #include <fstream>
 #include <numeric>
 
+#include "launch/config_file.h"
 #include "tests/support/text_corpus.h"
 
 namespace ballast::launch {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class PlannerInputsOf : public ::testing::Test {
  protected:
@@ -51,6 +53,22 @@ TEST_F(PlannerInputsOf, AGridAreItsFiles) {
   ASSERT_EQ(drawn.size(), 2u);
   EXPECT_NE(drawn[0], drawn[1]);
   EXPECT_EQ(std::accumulate(drawn[0].begin(), drawn[0].end(), std::int64_t{0}), 1000);
+}
+
+TEST_F(PlannerInputsOf, FindingsHaveTheNumbersOfTheCommandLine) {
+  LoadedPlannerGrid loaded;
+  loaded.grid.add_cluster_files(configs_ + "clusters/cluster_a.textproto");
+  loaded.grid.add_model_files(configs_ + "models/llama_7b.textproto");
+  loaded.set = {"cluster.message_seconds=-1", "model.layers=2", "cluster.nodes=1"};
+  loaded.set_numbers = {2, 3, 5};
+  try {
+    planner_inputs(loaded);
+    ADD_FAILURE() << "nothing was refused";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("--set #2:9: cluster.message_seconds = -1"));
+    EXPECT_THAT(error.what(), HasSubstr("--set #3:7: unknown key \"layers\""));
+    EXPECT_THAT(error.what(), HasSubstr("--set #5:"));
+  }
 }
 
 TEST_F(PlannerInputsOf, ARunHasItsOwn) {
