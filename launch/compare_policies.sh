@@ -9,7 +9,7 @@ Usage: launch/compare_policies.sh [--ranks N | --slow-link RATE] [--policies A,B
 
 --ranks N     default 2; OMP_NUM_THREADS threads each, default 1
 --slow-link   two hosts of one rank with a link of that rate (200mbit); 2000 documents of 64 to 512 tokens; needs root
---policies    default sequential,te_cp,ballast
+--policies    default dp_balanced,te_cp,ballast
 --lengths     one length per line, or a distribution of configs/workloads; default one document of 16384 tokens and 200 short ones
 --json        the measurements as two lines of JSON
 --set         handed to both commands: any field of configs/runs/one_long_document.textproto (short_documents with a slow link)
@@ -17,7 +17,7 @@ USAGE
 }
 
 ranks=
-policies=sequential,te_cp,ballast
+policies=dp_balanced,te_cp,ballast
 lengths=
 rate=
 options=()

@@ -32,7 +32,7 @@ TEST(CostRates, RooflineIsNearPublishedFits) {
                                                         {kFlexsp30b, llama(6656, 60, 52, 17920)}};
   for (const auto& [published, model] : cases) {
     const CostRates rates = cost_rates(model, topology);
-    // s^2 is two causal pairs.
+    // A sequence has s^2 / 2 causal pairs.
     const double square = rates.pair_seconds / 2 * 1e3 / published.square_milliseconds;
     const double token = rates.token_seconds * 1e3 / published.token_milliseconds;
     EXPECT_GT(square, 1 / kWithin) << published.model;
