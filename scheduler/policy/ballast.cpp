@@ -64,6 +64,7 @@ struct Cut {
   std::int64_t num_blocks;  ///< query blocks of each head
   double unit_seconds;
   std::int64_t given = 0;
+  std::vector<std::int64_t> heads_of_rank;  ///< of its one node; empty: rings inside nodes
 };
 
 struct NodeState {
@@ -198,7 +199,7 @@ class Planner {
   }
 
   void add_cut(Candidate& candidate, std::int64_t s, double unit_limit) {
-    Cut cut{s, tokens_of(s), 1, 0};
+    Cut cut{s, tokens_of(s), 1, 0, 0, {}};
     const double head_seconds = square_seconds_ * cut.tokens * cut.tokens / static_cast<double>(num_heads_);
     if (head_seconds > unit_limit) cut.num_blocks = static_cast<std::int64_t>(head_seconds / unit_limit) + 1;
     cut.num_blocks = std::min<std::int64_t>(cut.num_blocks, std::max<std::int64_t>(1, request_.lengths[s] / 2));
@@ -453,12 +454,18 @@ class Planner {
       load.cut_tokens = node.cut_tokens;
       load.home_tokens = node.home_tokens;
       const double level = (node.seconds + node.cut_seconds + token_seconds_ * node.home_tokens) / load.num_ranks;
-      // With few nodes there is time to try every way; the start of messages then tells equal ones apart.
+      // With few nodes there is time to try every way; what may have to wait then tells equal ones apart.
       const bool tries_all = num_nodes <= kFewNodes;
       load.target_seconds = tries_all ? level : std::max(1.01 * rank_seconds_, 1.005 * level);
-      load.message_seconds = tries_all ? topology_.message_seconds : 0;
+      load.counts_waiting = tries_all;
       divisions[n] = divide_node(load);
       keeps_cap = keeps_cap && divisions[n].keeps_cap;
+      for (HeadSplit& split : divisions[n].head_splits) {
+        const double tokens = tokens_of(split.sequence);
+        candidate.nodes[n].units.push_back({static_cast<int>(candidate.cuts.size()), 0, num_heads_});
+        candidate.nodes[n].home_tokens += tokens;
+        candidate.cuts.push_back({split.sequence, tokens, 1, 0, num_heads_, std::move(split.heads)});
+      }
       for (Ring& ring : divisions[n].rings) {
         for (int& rank : ring.ranks) rank += topology_.nodes[n].first_rank;
         placement.work.push_back(std::move(ring));
@@ -476,9 +483,11 @@ class Planner {
   NodeLoad prices(double rank_cap) const {
     NodeLoad load;
     load.lengths = request_.lengths;
+    load.num_heads = num_heads_;
     load.square_seconds = square_seconds_;
     load.token_seconds = token_seconds_;
     load.ring_token_seconds = rates_.key_value_bytes / rates_.intra_bytes_per_second;
+    load.message_seconds = rates_.message_seconds;
     load.token_cap = rank_cap;
     return load;
   }
@@ -502,6 +511,14 @@ class Planner {
       for (const Units& units : candidate.nodes[n].units) {
         const Cut& cut = candidate.cuts[units.cut];
         HeadPart part;
+        for (std::size_t r = 0; r < cut.heads_of_rank.size(); ++r) {
+          part.head_begin = part.head_end;
+          part.head_end += static_cast<int>(cut.heads_of_rank[r]);
+          part.ranks = {topology_.nodes[n].first_rank + static_cast<int>(r)};
+          part.shares = {request_.lengths[cut.sequence]};
+          if (part.head_begin < part.head_end) rings[units.cut].parts.push_back(part);
+        }
+        if (!cut.heads_of_rank.empty()) continue;
         const std::vector<std::int64_t> shares = proportional_shares(request_.lengths[cut.sequence], weights);
         for (std::size_t r = 0; r < shares.size(); ++r) {
           if (shares[r] == 0) continue;

@@ -14,6 +14,7 @@ enum class Leveling {
   kWork,       ///< all work, on the smallest ring that levels out
   kAttention,  ///< attention alone, on the smallest ring; shorter sequences and home tokens then level the rest
   kEveryRank,  ///< attention alone, on all ranks: where a node's tokens reach the cap, ranks must be equal in both
+  kHeads,      ///< attention, by heads on all ranks: a quarter of a ring's bytes and two exchanges; home tokens level the rest
 };
 struct Way {
   double ring_fraction;
@@ -24,6 +25,7 @@ constexpr Way kWays[] = {
     {1, Leveling::kWork},         {0.6, Leveling::kWork},       {0.35, Leveling::kWork},     {0.2, Leveling::kWork},
     {0.13, Leveling::kWork},      {0.35, Leveling::kAttention}, {0.2, Leveling::kAttention}, {0.1, Leveling::kAttention},
     {0.05, Leveling::kAttention}, {0.6, Leveling::kEveryRank},  {0.3, Leveling::kEveryRank}, {0.15, Leveling::kEveryRank},
+    {0.6, Leveling::kHeads},      {0.3, Leveling::kHeads},      {0.15, Leveling::kHeads},
 };
 /// No sequence is put on every rank of more ranks for balance.
 constexpr int kLargestSpread = 64;
@@ -35,6 +37,10 @@ constexpr double kFullAttention = 1.001;
 constexpr double kRingPasses = 3;
 /// A round starts its messages once forward and once backward.
 constexpr double kRoundPasses = 2;
+/// Of a head split a rank receives queries, keys and values of its heads, and outputs of its tokens: as much as keys and values
+/// twice.
+constexpr double kSplitTensors = 2;
+constexpr double kSplitRounds = 2;
 /// A ring member should have two kernel tiles, or a sixteenth of a short sequence.
 constexpr std::int64_t kSmallestShare = 256;
 /// Ring sizes are tried one by one up to this size, then in steps that grow with it.
@@ -49,20 +55,26 @@ class Division {
     received_tokens_.assign(num_ranks, 0.0);
     rounds_.assign(num_ranks, 0.0);
     tokens_.assign(num_ranks, 0);
-    double whole_tokens = 0, whole_squares = 0;
+    double whole_tokens = 0, whole_squares = 0, split_tokens = 0;
     for (const std::int64_t s : load.sequences) {
       const double tokens = static_cast<double>(load.lengths[s]);
+      if (is_split(s)) {
+        split_tokens += tokens;
+        continue;
+      }
       whole_tokens += tokens;
       whole_squares += tokens * tokens;
     }
     attention_target_ = kFullAttention * load.square_seconds * whole_squares / num_ranks;
     // Whole sequences leave room for what the node holds of cut ones.
-    whole_cap_ = std::min(load.token_cap,
-                          std::max(1.01 * whole_tokens / num_ranks + 32, load.token_cap - 1.02 * load.cut_tokens / num_ranks));
+    whole_cap_ = std::min(load.token_cap, std::max(1.01 * whole_tokens / num_ranks + 32,
+                                                   load.token_cap - 1.02 * (load.cut_tokens + split_tokens) / num_ranks));
   }
 
   NodeDivision run() {
-    for (const std::int64_t s : load_.sequences) place(s);
+    for (const std::int64_t s : load_.sequences) {
+      if (!is_split(s)) place(s);
+    }
     pour_cut_work();
     if (result_.makespan_seconds > load_.target_seconds) {
       // What came after a ring has left its members uneven: the shortest sequences, which came last, level the others.
@@ -75,22 +87,29 @@ class Division {
  private:
   double level(int rank) const { return attention_[rank] + load_.token_seconds * static_cast<double>(tokens_[rank]); }
 
+  double attention_of(std::int64_t s) const {
+    const double tokens = static_cast<double>(load_.lengths[s]);
+    return load_.square_seconds * tokens * tokens;
+  }
+  double seconds_of(std::int64_t s) const {
+    return attention_of(s) + load_.token_seconds * static_cast<double>(load_.lengths[s]);
+  }
+  bool is_small(std::int64_t s) const { return load_.lengths[s] < kSmallestCutLength || load_.num_ranks == 1; }
+  bool is_long(std::int64_t s) const { return !is_small(s) && seconds_of(s) > way_.ring_fraction * load_.target_seconds; }
+  bool is_split(std::int64_t s) const { return way_.leveling == Leveling::kHeads && is_long(s); }
+
   void place(std::int64_t s) {
     const std::int64_t length = load_.lengths[s];
-    const double tokens = static_cast<double>(length);
-    const double attention = load_.square_seconds * tokens * tokens;
-    const double seconds = attention + load_.token_seconds * tokens;
-    const bool is_small = length < kSmallestCutLength || load_.num_ranks == 1;
-    const bool is_long = !is_small && seconds > way_.ring_fraction * load_.target_seconds;
-    if (is_long && way_.leveling != Leveling::kWork) {
-      place_by_attention(s, attention);
+    const double seconds = seconds_of(s);
+    if (is_long(s) && way_.leveling != Leveling::kWork) {
+      place_by_attention(s, attention_of(s));
       return;
     }
     int best = -1;
     for (int r = 0; r < load_.num_ranks; ++r) {
       if (static_cast<double>(tokens_[r] + length) <= whole_cap_ && (best < 0 || level(r) < level(best))) best = r;
     }
-    if (best >= 0 && (is_small || (!is_long && level(best) + seconds <= load_.target_seconds))) {
+    if (best >= 0 && (is_small(s) || (!is_long(s) && level(best) + seconds <= load_.target_seconds))) {
       place_whole(s, best);
       return;
     }
@@ -208,6 +227,39 @@ class Division {
     if (static_cast<double>(tokens_[rank]) > load_.token_cap) result_.keeps_cap = false;
   }
 
+  struct Split {
+    std::vector<HeadSplit> parts;
+    std::vector<double> attention, held_tokens;  ///< by rank
+    double tokens = 0;
+    bool has_room = true;
+  };
+  /// Divides heads so that ranks, of these contents, come to one level; adds the attention to the contents.
+  Split split_heads(std::vector<double>& contents) const {
+    const std::size_t num_ranks = contents.size();
+    Split split{{}, std::vector<double>(num_ranks, 0), std::vector<double>(num_ranks, 0)};
+    const double num_heads = static_cast<double>(load_.num_heads);
+    for (const std::int64_t s : load_.sequences) {
+      if (!is_split(s)) continue;
+      const double attention = attention_of(s), tokens = static_cast<double>(load_.lengths[s]);
+      std::vector<double> rooms(num_ranks);
+      for (std::size_t r = 0; r < num_ranks; ++r) {
+        rooms[r] = std::max(0.0, load_.token_cap - static_cast<double>(tokens_[r]) - split.held_tokens[r]) * attention / tokens;
+      }
+      const Poured poured = pour(attention, contents, std::vector<double>(num_ranks, 1.0), rooms);
+      HeadSplit part{s, shares_of(load_.num_heads, poured, attention)};
+      for (std::size_t r = 0; r < num_ranks; ++r) {
+        const double share = static_cast<double>(part.heads[r]) / num_heads;
+        contents[r] += share * attention;
+        split.attention[r] += share * attention;
+        split.held_tokens[r] += share * tokens;
+        split.has_room = split.has_room && static_cast<double>(tokens_[r]) + split.held_tokens[r] <= load_.token_cap;
+      }
+      split.tokens += tokens;
+      split.parts.push_back(std::move(part));
+    }
+    return split;
+  }
+
   /// Cut attention fills (a) the level of attention, or (b) that of all work; home tokens then level what remains. The better one
   /// stays.
   void pour_cut_work() {
@@ -218,29 +270,39 @@ class Division {
       std::vector<double> contents(num_ranks), rooms(num_ranks), home_rooms(num_ranks);
       for (int r = 0; r < num_ranks; ++r) {
         contents[r] = fills_total ? level(r) : attention_[r];
-        const double room = std::max(0.0, load_.token_cap - static_cast<double>(tokens_[r]));
+        home_rooms[r] = std::max(0.0, load_.token_cap - static_cast<double>(tokens_[r])) * load_.token_seconds;
+      }
+      const Split split = split_heads(contents);
+      for (int r = 0; r < num_ranks; ++r) {
+        const double room = std::max(0.0, load_.token_cap - static_cast<double>(tokens_[r]) - split.held_tokens[r]);
         rooms[r] = load_.cut_tokens > 0 ? room * load_.cut_attention_seconds / load_.cut_tokens : 0;
-        home_rooms[r] = room * load_.token_seconds;
       }
       const Poured cut = pour(load_.cut_attention_seconds, contents, widths, rooms);
-      for (int r = 0; r < num_ranks; ++r) contents[r] = level(r) + cut.added[r];
-      const double home_seconds = load_.home_tokens * load_.token_seconds;
+      for (int r = 0; r < num_ranks; ++r) contents[r] = level(r) + split.attention[r] + cut.added[r];
+      const double home_seconds = (load_.home_tokens + split.tokens) * load_.token_seconds;
       const Poured home = pour(home_seconds, contents, widths, home_rooms);
-      double makespan = 0, longest_linear = 0, longest_wire = 0, most_rounds = 0;
+      double makespan = 0, longest_linear = 0, longest_wire = 0, longest_split = 0, most_rounds = 0;
       for (int r = 0; r < num_ranks; ++r) {
         makespan = std::max(makespan, contents[r] + home.added[r]);
-        longest_wire = std::max(longest_wire, kRingPasses * load_.ring_token_seconds * received_tokens_[r]);
+        const double received = received_tokens_[r] + kSplitTensors * split.held_tokens[r];
+        longest_wire = std::max(longest_wire, kRingPasses * load_.ring_token_seconds * received);
         longest_linear = std::max(longest_linear, load_.token_seconds * ring_tokens_[r] + home.added[r]);
+        longest_split = std::max(longest_split, split.attention[r]);
         most_rounds = std::max(most_rounds, rounds_[r]);
       }
       // Where all of a rank's tokens are in rings, nothing else runs while keys and values come and gradients return.
       makespan = std::max(makespan, longest_linear + longest_wire);
-      const bool has_room = cut.left_over <= 1e-9 * load_.cut_attention_seconds && home.left_over <= 1e-9 * home_seconds;
+      const bool has_room =
+          split.has_room && cut.left_over <= 1e-9 * load_.cut_attention_seconds && home.left_over <= 1e-9 * home_seconds;
       if (!is_first && makespan >= result_.makespan_seconds) continue;
       if (!is_first && !has_room) continue;
       is_first = false;
       result_.makespan_seconds = makespan;
-      result_.message_seconds = kRoundPasses * load_.message_seconds * most_rounds;
+      // Tokens of split sequences wait for that attention, too.
+      const double rounds = most_rounds + (split.parts.empty() ? 0 : kSplitRounds);
+      result_.waiting_seconds =
+          kRoundPasses * load_.message_seconds * rounds + std::max(0.0, longest_linear + longest_wire + longest_split - makespan);
+      result_.head_splits = split.parts;
       has_room_ = has_room;
       result_.cut_fraction.assign(num_ranks, 0.0);
       result_.home_tokens.assign(num_ranks, 0.0);
@@ -268,13 +330,18 @@ class Division {
 }  // namespace
 
 NodeDivision divide_node(const NodeLoad& load) {
+  const auto seconds = [&](const NodeDivision& division) {
+    return division.makespan_seconds + (load.counts_waiting ? division.waiting_seconds : 0);
+  };
   NodeDivision best;
   bool is_first = true;
   for (const Way& way : kWays) {
     if (way.leveling == Leveling::kEveryRank && load.num_ranks > kLargestSpread) continue;
+    // Home tokens that wait for heads on other nodes would also wait for the linear work of those of a split sequence.
+    if (way.leveling == Leveling::kHeads && (load.num_ranks > load.num_heads || load.home_tokens > 0)) continue;
     NodeDivision division = Division(load, way).run();
     const bool is_better = is_first || (division.keeps_cap && !best.keeps_cap) ||
-                           (division.keeps_cap == best.keeps_cap && division.seconds() < best.seconds());
+                           (division.keeps_cap == best.keeps_cap && seconds(division) < seconds(best));
     if (is_better) best = std::move(division);
     is_first = false;
     if (best.keeps_cap && best.makespan_seconds <= load.target_seconds) break;

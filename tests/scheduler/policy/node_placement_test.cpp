@@ -68,6 +68,26 @@ TEST(DivideNode, RingsAreLevelledAgain) {
   EXPECT_LE(division.makespan_seconds, 1.001 * c.mean_seconds());
 }
 
+// Sequences so long that ranks differ by what a ring may not level without waiting: heads level attention, tokens at home the
+// rest.
+TEST(DivideNode, HeadsOfOneSequenceAreOnAllRanks) {
+  Case c({5634, 5425, 5167, 4732, 4179, 2406, 2357, 1941, 519, 361}, 0, 4500);
+  c.load.num_heads = 32;
+  c.load.target_seconds = c.mean_seconds();
+  c.load.ring_token_seconds = 0.05 * c.load.token_seconds;
+  const NodeDivision division = divide_node(c.load);
+  ASSERT_FALSE(division.head_splits.empty());
+  double tokens = 0;
+  for (const HeadSplit& split : division.head_splits) {
+    EXPECT_EQ(std::accumulate(split.heads.begin(), split.heads.end(), std::int64_t{0}), 32);
+    tokens += static_cast<double>(c.lengths[split.sequence]);
+  }
+  EXPECT_NEAR(std::accumulate(division.home_tokens.begin(), division.home_tokens.end(), 0.0), tokens, 1e-3);
+  c.load.num_heads = 4;  // fewer than ranks: rings alone
+  EXPECT_TRUE(divide_node(c.load).head_splits.empty());
+  EXPECT_LT(division.makespan_seconds, divide_node(c.load).makespan_seconds);
+}
+
 // A link on which keys and values take as long as linear work: rings of all ranks would level work, but wait.
 TEST(DivideNode, SlowLinksMakeRingsSmall) {
   Case c({8703, 6987, 4373, 2753, 2746, 977, 752, 642, 487}, 0, 3908);
@@ -91,20 +111,31 @@ TEST(DivideNode, EveryTokenHasOneRankAndTheCapIsKept) {
     const auto lengths =
         *rc::gen::nonEmpty(rc::gen::container<std::vector<std::int64_t>>(rc::gen::inRange<std::int64_t>(1, 9000)));
     const double total = static_cast<double>(std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0}));
-    const double home_tokens = *rc::gen::inRange(0, 4000);
+    const double home_tokens = *rc::gen::element(0, *rc::gen::inRange(0, 4000));
     const double cap = (total + home_tokens) / 8 * (1 + 0.01 * *rc::gen::inRange(3, 60)) + static_cast<double>(lengths.size());
-    const Case c(lengths, home_tokens, cap);
+    Case c(lengths, home_tokens, cap);
+    c.load.num_heads = *rc::gen::element<std::int64_t>(1, 8, 12);
     const NodeDivision division = divide_node(c.load);
     std::vector<std::int64_t> placed(c.lengths.size(), 0);
     for (const Ring& ring : division.rings) {
       placed[ring.sequence] += std::accumulate(ring.shares.begin(), ring.shares.end(), std::int64_t{0});
     }
+    double split_tokens = 0;
+    std::vector<double> held(8, 0);
+    for (const HeadSplit& split : division.head_splits) {
+      placed[split.sequence] += c.lengths[split.sequence];
+      split_tokens += static_cast<double>(c.lengths[split.sequence]);
+      for (int r = 0; r < 8; ++r) {
+        held[r] += static_cast<double>(c.lengths[split.sequence] * split.heads[r]) / static_cast<double>(c.load.num_heads);
+      }
+    }
     RC_ASSERT(placed == c.lengths);
     const double homes = std::accumulate(division.home_tokens.begin(), division.home_tokens.end(), 0.0);
     if (!division.keeps_cap) return;
-    RC_ASSERT(std::abs(homes - home_tokens) < 1e-3);
+    RC_ASSERT(std::abs(homes - home_tokens - split_tokens) < 1e-3);
     const std::vector<std::int64_t> tokens = tokens_by_rank(division, 8);
-    for (int r = 0; r < 8; ++r) RC_ASSERT(static_cast<double>(tokens[r]) + division.home_tokens[r] <= cap + 1e-3);
+    for (int r = 0; r < 8; ++r)
+      RC_ASSERT(static_cast<double>(tokens[r]) + std::max(division.home_tokens[r], held[r]) <= cap + 1e-3);
   }));
 }
 
