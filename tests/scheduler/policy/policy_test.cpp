@@ -10,6 +10,8 @@
 #include "scheduler/plan/fingerprint.h"
 #include "scheduler/plan/layout.h"
 #include "scheduler/policy/registry.h"
+#include "scheduler/sim/bounds.h"
+#include "scheduler/sim/simulator.h"
 #include "tests/scheduler/policy/policy_requests.h"
 
 namespace ballast::scheduler {
@@ -139,6 +141,29 @@ TEST(PolicyContract, FormedMicroBatchesKeepTheCapWherePromised) {
       }
     }
   }));
+}
+
+TEST(PolicyContract, PlansOfUnevenClustersRun) {
+  // Ranks and cards of each node.
+  const std::vector<std::vector<std::pair<int, int>>> clusters{
+      {{3, 1}, {1, 2}, {2, 2}}, {{4, 3}, {2, 5}}, {{1, 1}, {4, 2}, {4, 1}}, {{3, 0}}};
+  for (const auto& nodes : clusters) {
+    Topology topology;
+    for (const auto& [num_ranks, num_nics] : nodes) {
+      Node& node = topology.nodes.emplace_back();
+      node.num_ranks = num_ranks;
+      node.num_nics = num_nics;
+    }
+    number_ranks(topology);
+    for (const Policy& policy : policies()) {
+      PlanRequest wanted = plan_request(policy.name, {9000, 70, 4001, 1, 2600, 333, 128, 1999}, 1, 1);
+      wanted.topology = topology;
+      const Plan plan = make_plan(wanted);
+      EXPECT_GE(simulate(plan, wanted.model, topology).makespan_seconds,
+                step_bounds(plan.lengths, wanted.model, topology, 0).seconds())
+          << policy.name << " on " << topology.num_ranks() << " ranks";
+    }
+  }
 }
 
 TEST(PolicyContract, MoreRanksThanTokensAndEmptySteps) {
