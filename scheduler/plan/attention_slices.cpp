@@ -70,6 +70,12 @@ void trim(AttentionSlice& slice) {
   slice.keys.resize(kept);
 }
 
+/// Key/value heads that the query heads of a part read.
+int num_key_heads(const HeadPart& part, HeadCounts heads) {
+  const int per_key = heads.query / heads.key_value;
+  return (part.head_end - 1) / per_key + 1 - part.head_begin / per_key;
+}
+
 bool contains(const std::vector<int>& ranks, int rank) { return std::find(ranks.begin(), ranks.end(), rank) != ranks.end(); }
 
 /// Flags by sequence; the list grows as far as there are flags.
@@ -120,7 +126,7 @@ class SliceMaker {
       slice.zone = zone(slice);
       const int per_key = heads_.query / heads_.key_value;
       const int key_begin = part.head_begin / per_key;
-      const int num_keys = (part.head_end - 1) / per_key + 1 - key_begin;
+      const int num_keys = num_key_heads(part, heads_);
       const int num_slices = std::min(max_slices_per_part_, num_keys);
       for (int j = 0; j < num_slices; ++j) {
         slice.wave = j;
@@ -251,6 +257,18 @@ std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, Head
 std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, HeadCounts heads,
                                              const std::vector<int>& node_of_rank, int max_slices_per_part) {
   return attention_slices(micro_batch, heads, node_of_rank, HomeIndex(micro_batch), max_slices_per_part, std::nullopt);
+}
+
+int most_waves(const MicroBatch& micro_batch, HeadCounts heads) {
+  int result = 1;
+  for (const AttentionWork& work : micro_batch.work) {
+    if (const auto* ring = std::get_if<HeadRing>(&work)) {
+      for (const HeadPart& part : ring->parts) {
+        result = std::max(result, std::min(kMostSlicesPerPart, num_key_heads(part, heads)));
+      }
+    }
+  }
+  return result;
 }
 
 std::vector<bool> sequences_of_rank(const MicroBatch& micro_batch, int rank) {

@@ -53,6 +53,9 @@ std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, Head
 std::vector<AttentionSlice> attention_slices(const MicroBatch& micro_batch, HeadCounts heads,
                                              const std::vector<int>& node_of_rank, int max_slices_per_part = kMostSlicesPerPart);
 
+/// Slices of the head part that is cut in most, at most kMostSlicesPerPart; 1 without head parts. Every wave is below it.
+int most_waves(const MicroBatch& micro_batch, HeadCounts heads);
+
 /// By sequence: whether a rank is a home of some of its tokens or a member of its work.
 std::vector<bool> sequences_of_rank(const MicroBatch& micro_batch, int rank);
 

@@ -128,10 +128,10 @@ AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts
     }
   };
   const int num_ranks = static_cast<int>(node_of_rank.size());
-  int num_waves = 0;
+  bool has_cluster = false;
   for (std::size_t s = 0; s < slices_.size(); ++s) {
     const AttentionSlice& slice = slices_[s];
-    if (slice.zone == Zone::kCluster) num_waves = std::max(num_waves, slice.wave + 1);
+    has_cluster = has_cluster || slice.zone == Zone::kCluster;
     const int first_seat = static_cast<int>(seats_.size());
     for (std::size_t i = 0; i < slice.ranks.size(); ++i) {
       add_pieces(slice.queries[i], slice.ranks[i], query_pieces_);
@@ -149,7 +149,8 @@ AttentionExpansion::AttentionExpansion(const MicroBatch& micro_batch, HeadCounts
         pieces->pieces.size(), num_ranks, [&](std::size_t i) { return pieces->pieces[i].home; }, pieces->by_home,
         pieces->first_of_home);
   }
-  num_queues_ = num_waves + 2;
+  // All waves, so that a rank with fewer of them has its exchanges in the order of all.
+  num_queues_ = (has_cluster ? most_waves(micro_batch, heads) : 0) + 2;
 }
 
 void AttentionExpansion::add_viewers(int first_seat) {

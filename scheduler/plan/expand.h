@@ -84,8 +84,8 @@ enum class KeyValueUse : char {
   kForeign,  ///< an earlier layer's, which the members still hold; gradients stay with the members until that layer's backward
 };
 
-/// The expansion of one micro-batch. Queues, in order of execution: for the cluster zone one per wave (the first slices of all
-/// head parts and every other cluster slice, the second slices, ...), then the node zone, then the local zone.
+/// The expansion of one micro-batch. Queues, in order of execution: for the cluster zone, if any, one per wave (the first slices
+/// of all head parts and every other cluster slice, the second slices, ...; most_waves), then the node zone, then the local zone.
 /// Order of exchanges, the same on every rank: all dispatches, in order of queues; then queue by queue its rounds (kRotate before
 /// kRotateGradients of the same round) and its return. The first kRotate of a queue comes before the last kRotateGradients and
 /// the return of the queue before it, so that it travels while that queue's last tasks run. A block travels as far as the last

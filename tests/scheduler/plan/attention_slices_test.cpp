@@ -6,6 +6,7 @@
 
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "scheduler/plan/expand.h"
 #include "tests/scheduler/plan/random_micro_batch.h"
@@ -240,6 +241,27 @@ RankAttention renumbered(RankAttention part, const AttentionExpansion& expansion
     task.slice = slices.at(task.slice);
   }
   return part;
+}
+
+TEST(AttentionExpansion, ARankWithFewWavesHasTheOrderOfAll) {
+  // Heads 0 to 2 on node 0 are three waves, head 3 on node 1 is one; node 1 has a ring besides.
+  MicroBatch micro_batch;
+  micro_batch.sequences = {0, 1};
+  micro_batch.work = {HeadRing{0,
+                               {HeadPart{.head_begin = 0, .head_end = 3, .ranks = {0, 1}, .shares = {4, 4}},
+                                HeadPart{.head_begin = 3, .head_end = 4, .ranks = {2, 3}, .shares = {4, 4}}}},
+                      Ring{1, {2, 3}, {4, 4}}};
+  micro_batch.homes = {{{0, 0, 4}}, {}, {{0, 4, 8}, {1, 0, 4}}, {{1, 4, 8}}};
+  const std::vector<int> node_of_rank{0, 0, 1, 1};
+  const auto order_of = [](const RankAttention& attention) {
+    std::vector<std::tuple<Stage, int, int>> order;
+    for (const AttentionExchange& exchange : attention.exchanges)
+      order.emplace_back(exchange.stage, exchange.queue, exchange.round);
+    return order;
+  };
+  const AttentionExpansion all(micro_batch, {4, 4}, node_of_rank), one(micro_batch, {4, 4}, node_of_rank, 3);
+  EXPECT_EQ(all.num_queues(), 5);
+  for (const Pass pass : {Pass::kForward, Pass::kBackward}) EXPECT_EQ(order_of(one.rank(3, pass)), order_of(all.rank(3, pass)));
 }
 
 TEST(AttentionExpansion, OfOneRankIsThatRanksPartOfAll) {
