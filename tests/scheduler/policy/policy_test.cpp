@@ -1,10 +1,14 @@
 #include "scheduler/policy/policy.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
 #include <algorithm>
+#include <fstream>
+#include <sstream>
 #include <string_view>
 
 #include "scheduler/plan/fingerprint.h"
@@ -12,6 +16,8 @@
 #include "scheduler/policy/registry.h"
 #include "scheduler/sim/bounds.h"
 #include "scheduler/sim/simulator.h"
+#include "scheduler/topology/cluster.pb.h"
+#include "scheduler/topology/topology_io.h"
 #include "tests/scheduler/policy/policy_requests.h"
 
 namespace ballast::scheduler {
@@ -178,6 +184,46 @@ TEST(PolicyContract, MoreRanksThanTokensAndEmptySteps) {
       ASSERT_EQ(plan.micro_batches.size(), 1u) << policy.name;
       EXPECT_EQ(plan.micro_batches[0].homes.size(), 3u) << policy.name;
     }
+  }
+}
+
+Topology cluster_a(int num_ranks) {
+  std::ifstream file(std::string(BALLAST_SOURCE_DIR) + "/configs/clusters/cluster_a.textproto");
+  std::ostringstream text;
+  text << file.rdbuf();
+  schema::Cluster cluster;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text.str(), &cluster));
+  return resized(topology_from(cluster), num_ranks);
+}
+
+// Every build on every machine makes these plans; ranks of mixed machines rely on it. A change that is meant to change plans
+// renews a number: it is that of the failure's text. A number that differs between two builds of one commit is a defect.
+TEST(PolicyContract, PlansAreTheSameOnEveryMachine) {
+  struct Pinned {
+    const char* policy;
+    const char* table;
+    int num_ranks;
+    std::uint64_t fingerprint;
+  };
+  constexpr Pinned kPinned[] = {
+      {"longest_first", "pile", 16, 0x99974e7727d4e9dd},
+      {"te_cp", "wikipedia_quantiles", 16, 0xec4dd06ee6c100de},
+      {"llama_cp", "prolong64k", 16, 0xf0ad1a8cfb1f8440},
+      {"hybrid_dp", "prolong64k", 16, 0x1847338ef8782c30},
+      {"zeppelin", "pile", 16, 0x4b205a240edc3eb0},
+      {"zeppelin", "prolong_distca_quantiles", 128, 0x8b128c13f240ec72},
+      {"megatron_dcp", "wlb_pretrain_quantiles", 64, 0xd6faa2d067d5c9d1},
+      {"distca", "pile", 64, 0x869cf319f071605d},
+      {"chunk_heap", "wikipedia_quantiles", 64, 0xd3c3366c888a671d},
+      {"ballast", "pile", 128, 0xf6a1969a0cbc4e89},
+      {"ballast", "prolong64k", 128, 0xfb298ca35585c793},
+  };
+  for (const Pinned& pinned : kPinned) {
+    PlanRequest wanted = plan_request(pinned.policy, drawn_lengths(pinned.table, 4096 * pinned.num_ranks, 7), 1, 1);
+    wanted.topology = cluster_a(pinned.num_ranks);
+    if (std::string_view(pinned.policy) == "ballast") wanted.options.token_cap_per_rank = 4505;
+    EXPECT_EQ(fmt::format("{:#018x}", fingerprint(make_plan(wanted))), fmt::format("{:#018x}", pinned.fingerprint))
+        << pinned.policy << ", " << pinned.table << ", " << pinned.num_ranks << " ranks";
   }
 }
 
