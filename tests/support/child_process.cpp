@@ -141,4 +141,14 @@ std::vector<std::string> mpirun_command(int num_ranks, const std::vector<std::st
   return command;
 }
 
+JobOutcome run_job(int num_ranks, const std::vector<std::string>& program, std::chrono::seconds limit) {
+  constexpr int kMostCrashes = 7;
+  for (int crashes = 0;; ++crashes) {
+    ChildProcess job(mpirun_command(num_ranks, program));
+    const int exit_code = job.wait(limit);
+    const bool is_gone = job.wait_until_gone(std::chrono::seconds(20));
+    if (exit_code != 128 + SIGSEGV || crashes == kMostCrashes) return {exit_code, job.output(), is_gone};
+  }
+}
+
 }  // namespace ballast::support

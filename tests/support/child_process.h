@@ -41,4 +41,16 @@ class ChildProcess {
 /// The command line that runs `program` on `num_ranks` ranks of this machine, more than it has cores if need be.
 std::vector<std::string> mpirun_command(int num_ranks, const std::vector<std::string>& program);
 
+/// How a job of ranks went.
+struct JobOutcome {
+  int exit_code = 0;
+  std::string output;
+  bool is_gone = false;  ///< no process was left
+};
+
+/// Runs a job under mpirun to its end. Open MPI's mpirun at times crashes while it ends an aborted job on a busy machine
+/// (PMIx_server_finalize): the ranks have said all that they say by then, but its exit code is that of the crash. A job that ends
+/// so is run again, so no rank may end by SIGSEGV. Throws: std::runtime_error with the output when `limit` passes first.
+JobOutcome run_job(int num_ranks, const std::vector<std::string>& program, std::chrono::seconds limit);
+
 }  // namespace ballast::support

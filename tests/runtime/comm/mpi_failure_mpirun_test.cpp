@@ -133,19 +133,12 @@ using ::testing::AllOf;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
-struct Outcome {
-  int exit_code;
-  std::string output;
-  bool is_gone;
-};
+using Outcome = support::JobOutcome;
 
 std::string this_program() { return std::string(BALLAST_BINARY_DIR) + "/tests/test.runtime.comm.mpi_failure_mpirun"; }
 
 Outcome run_scene(const std::string& scene) {
-  support::ChildProcess job(support::mpirun_command(4, {this_program(), "--scene", scene}));
-  const int exit_code = job.wait(std::chrono::seconds(120));
-  const bool is_gone = job.wait_until_gone(std::chrono::seconds(20));
-  return {exit_code, job.output(), is_gone};
+  return support::run_job(4, {this_program(), "--scene", scene}, std::chrono::seconds(120));
 }
 
 TEST(MpiFailure, StoppedRankIsNamedInACollectiveAndNothingIsLeft) {

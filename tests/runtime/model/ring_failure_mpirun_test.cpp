@@ -56,14 +56,15 @@ int attend() {
 }
 
 TEST(RingFailure, StoppedRankIsNamedWithinTheDeadline) {
-  support::ChildProcess job(support::mpirun_command(
-      kNumRanks, {std::string(BALLAST_BINARY_DIR) + "/tests/test.runtime.model.ring_failure_mpirun", "--attend"}));
-  EXPECT_EQ(job.wait(std::chrono::seconds(60)), kLostPeer);
+  const support::JobOutcome job =
+      support::run_job(kNumRanks, {std::string(BALLAST_BINARY_DIR) + "/tests/test.runtime.model.ring_failure_mpirun", "--attend"},
+                       std::chrono::seconds(60));
+  EXPECT_EQ(job.exit_code, kLostPeer);
   // Which rank notices first is chance: rank 3 gets its blocks from rank 2, the others by way of it.
-  EXPECT_THAT(job.output(), testing::ContainsRegex("on rank [013] of 4: no answer from rank [0-3] within 2 s"));
-  EXPECT_THAT(job.output(), testing::ContainsRegex("Attention waits for rotate [123] of sequence 0, heads .0, 2., on ranks 0, 1, "
-                                                   "2, 3: tokens .* by way of ranks ([013], )*2"));
-  EXPECT_TRUE(job.wait_until_gone(std::chrono::seconds(20)));
+  EXPECT_THAT(job.output, testing::ContainsRegex("on rank [013] of 4: no answer from rank [0-3] within 2 s"));
+  EXPECT_THAT(job.output, testing::ContainsRegex("Attention waits for rotate [123] of sequence 0, heads .0, 2., on ranks 0, 1, "
+                                                 "2, 3: tokens .* by way of ranks ([013], )*2"));
+  EXPECT_TRUE(job.is_gone);
 }
 
 }  // namespace
