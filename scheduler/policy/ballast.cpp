@@ -156,7 +156,9 @@ class Planner {
     std::size_t num_cut = 0;
     double cut_tokens = 0;
     double limit = node_cap_;  // of whole tokens per rank
-    if (topology_.num_nodes() > 1) {
+    // A node without cards takes no part in what is cut over nodes, and every node may get a part.
+    const bool may_cut = *std::min_element(card_bytes_per_second_.begin(), card_bytes_per_second_.end()) > 0;
+    if (topology_.num_nodes() > 1 && may_cut) {
       const auto cut_next = [&] { cut_tokens += tokens_of(order_[num_cut++]); };
       while (num_cut < order_.size() && (tokens_of(order_[num_cut]) > node_cap_ * largest_node_ ||
                                          seconds_of(order_[num_cut]) > attempt.cut_fraction * node_seconds())) {

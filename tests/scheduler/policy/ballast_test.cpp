@@ -57,6 +57,10 @@ TEST(Ballast, ANodeWithoutCardsTakesWhatStaysInIt) {
   number_ranks(wanted.topology);
   const Plan plan = make_plan(wanted);  // refused if anything went over nodes
   EXPECT_LT(imbalance(wanted, plan), 1.1);
+  // The long one is more than its node's share of the work, and stays in it nevertheless.
+  wanted.lengths = {3000, 100, 100};
+  wanted.options.token_cap_per_rank = 2000;
+  EXPECT_GT(imbalance(wanted, make_plan(wanted)), 1.5);
 }
 
 TEST(Ballast, OneSequenceLongerThanTheClusterIsSharedByAll) {
