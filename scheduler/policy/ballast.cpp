@@ -103,6 +103,7 @@ class Planner {
     rank_tokens_ = total_tokens_ / num_ranks;
     rank_seconds_ = total_seconds_ / num_ranks;
     for (const Node& node : topology_.nodes) largest_node_ = std::max(largest_node_, node.num_ranks);
+    may_cut_ = topology_.num_nodes() > 1 && *std::min_element(card_bytes_per_second_.begin(), card_bytes_per_second_.end()) > 0;
   }
 
   /// None if what was found exceeds the cap.
@@ -156,9 +157,7 @@ class Planner {
     std::size_t num_cut = 0;
     double cut_tokens = 0;
     double limit = node_cap_;  // of whole tokens per rank
-    // A node without cards takes no part in what is cut over nodes, and every node may get a part.
-    const bool may_cut = *std::min_element(card_bytes_per_second_.begin(), card_bytes_per_second_.end()) > 0;
-    if (topology_.num_nodes() > 1 && may_cut) {
+    if (may_cut_) {
       const auto cut_next = [&] { cut_tokens += tokens_of(order_[num_cut++]); };
       while (num_cut < order_.size() && (tokens_of(order_[num_cut]) > node_cap_ * largest_node_ ||
                                          seconds_of(order_[num_cut]) > attempt.cut_fraction * node_seconds())) {
@@ -503,6 +502,53 @@ class Planner {
     return *std::max_element(held.begin(), held.end()) > request_.token_cap;
   }
 
+  /// Whole heads on each rank of a node.
+  void add_rank_parts(const Cut& cut, int first_rank, std::vector<HeadPart>& parts) const {
+    HeadPart part;
+    for (std::size_t r = 0; r < cut.heads_of_rank.size(); ++r) {
+      part.head_begin = part.head_end;
+      part.head_end += static_cast<int>(cut.heads_of_rank[r]);
+      part.ranks = {first_rank + static_cast<int>(r)};
+      part.shares = {request_.lengths[cut.sequence]};
+      if (part.head_begin < part.head_end) parts.push_back(part);
+    }
+  }
+
+  /// Units on a ring inside a node, whose ranks have shares by `weights`.
+  void add_ring_parts(const Cut& cut, const Units& units, const std::vector<std::int64_t>& weights, int first_rank,
+                      std::vector<HeadPart>& parts) const {
+    HeadPart part;
+    const std::vector<std::int64_t> shares = proportional_shares(request_.lengths[cut.sequence], weights);
+    for (std::size_t r = 0; r < shares.size(); ++r) {
+      if (shares[r] == 0) continue;
+      part.ranks.push_back(first_rank + static_cast<int>(r));
+      part.shares.push_back(shares[r]);
+    }
+    // Units run head by head: a partial head, whole heads, a partial head.
+    const int num_blocks = static_cast<int>(cut.num_blocks);
+    std::int64_t at = units.begin;
+    const std::int64_t end = units.begin + units.count;
+    while (at < end) {
+      const std::int64_t head = at / num_blocks;
+      const int block = static_cast<int>(at % num_blocks);
+      part.head_begin = static_cast<int>(head);
+      if (block == 0 && end - at >= num_blocks) {
+        part.head_end = static_cast<int>(end / num_blocks);
+        part.query_block_begin = 0;
+        part.query_block_end = part.num_query_blocks = 1;
+        at = part.head_end * static_cast<std::int64_t>(num_blocks);
+      } else {
+        const std::int64_t stop = std::min<std::int64_t>(end, (head + 1) * num_blocks);
+        part.head_end = part.head_begin + 1;
+        part.query_block_begin = block;
+        part.query_block_end = block + static_cast<int>(stop - at);
+        part.num_query_blocks = num_blocks;
+        at = stop;
+      }
+      parts.push_back(part);
+    }
+  }
+
   void add_head_rings(const Candidate& candidate, const std::vector<NodeDivision>& divisions, Placement& placement) {
     std::vector<HeadRing> rings(candidate.cuts.size());
     for (std::size_t i = 0; i < rings.size(); ++i) rings[i].sequence = candidate.cuts[i].sequence;
@@ -512,43 +558,11 @@ class Planner {
       for (const double fraction : divisions[n].cut_fraction) weights.push_back(static_cast<std::int64_t>(fraction * 1e9));
       for (const Units& units : candidate.nodes[n].units) {
         const Cut& cut = candidate.cuts[units.cut];
-        HeadPart part;
-        for (std::size_t r = 0; r < cut.heads_of_rank.size(); ++r) {
-          part.head_begin = part.head_end;
-          part.head_end += static_cast<int>(cut.heads_of_rank[r]);
-          part.ranks = {topology_.nodes[n].first_rank + static_cast<int>(r)};
-          part.shares = {request_.lengths[cut.sequence]};
-          if (part.head_begin < part.head_end) rings[units.cut].parts.push_back(part);
-        }
-        if (!cut.heads_of_rank.empty()) continue;
-        const std::vector<std::int64_t> shares = proportional_shares(request_.lengths[cut.sequence], weights);
-        for (std::size_t r = 0; r < shares.size(); ++r) {
-          if (shares[r] == 0) continue;
-          part.ranks.push_back(topology_.nodes[n].first_rank + static_cast<int>(r));
-          part.shares.push_back(shares[r]);
-        }
-        // Units run head by head: a partial head, whole heads, a partial head.
-        const int num_blocks = static_cast<int>(cut.num_blocks);
-        std::int64_t at = units.begin;
-        const std::int64_t end = units.begin + units.count;
-        while (at < end) {
-          const std::int64_t head = at / num_blocks;
-          const int block = static_cast<int>(at % num_blocks);
-          part.head_begin = static_cast<int>(head);
-          if (block == 0 && end - at >= num_blocks) {
-            part.head_end = static_cast<int>(end / num_blocks);
-            part.query_block_begin = 0;
-            part.query_block_end = part.num_query_blocks = 1;
-            at = part.head_end * static_cast<std::int64_t>(num_blocks);
-          } else {
-            const std::int64_t stop = std::min<std::int64_t>(end, (head + 1) * num_blocks);
-            part.head_end = part.head_begin + 1;
-            part.query_block_begin = block;
-            part.query_block_end = block + static_cast<int>(stop - at);
-            part.num_query_blocks = num_blocks;
-            at = stop;
-          }
-          rings[units.cut].parts.push_back(part);
+        const int first_rank = topology_.nodes[n].first_rank;
+        if (cut.heads_of_rank.empty()) {
+          add_ring_parts(cut, units, weights, first_rank, rings[units.cut].parts);
+        } else {
+          add_rank_parts(cut, first_rank, rings[units.cut].parts);
         }
       }
     }
@@ -653,6 +667,7 @@ class Planner {
   double rank_seconds_ = 0;
   double node_cap_ = 0;  ///< tokens of a rank, as the mean of its node
   int largest_node_ = 1;
+  bool may_cut_ = false;  ///< over nodes: a node without cards could not take a part, and every node may get one
 };
 
 }  // namespace

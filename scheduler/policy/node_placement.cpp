@@ -94,6 +94,11 @@ class Division {
   double seconds_of(std::int64_t s) const {
     return attention_of(s) + load_.token_seconds * static_cast<double>(load_.lengths[s]);
   }
+  /// Tokens that a rank may take: of whole sequences; of others, beside `held` of them.
+  double whole_room(int rank) const { return std::max(0.0, whole_cap_ - static_cast<double>(tokens_[rank])); }
+  double cap_room(int rank, double held = 0) const {
+    return std::max(0.0, load_.token_cap - static_cast<double>(tokens_[rank]) - held);
+  }
   bool is_small(std::int64_t s) const { return load_.lengths[s] < kSmallestCutLength || load_.num_ranks == 1; }
   bool is_long(std::int64_t s) const { return !is_small(s) && seconds_of(s) > way_.ring_fraction * load_.target_seconds; }
   bool is_split(std::int64_t s) const { return way_.leveling == Leveling::kHeads && is_long(s); }
@@ -129,8 +134,7 @@ class Division {
   }
 
   void place_whole(std::int64_t s, int rank) {
-    const double tokens = static_cast<double>(load_.lengths[s]);
-    add(rank, load_.lengths[s], load_.square_seconds * tokens * tokens);
+    add(rank, load_.lengths[s], attention_of(s));
     result_.rings.push_back({s, {rank}, {load_.lengths[s]}});
   }
 
@@ -147,7 +151,7 @@ class Division {
       const int rank = order[size - 1];
       contents.push_back(levels[rank]);
       widths.push_back(1);
-      rooms.push_back(std::max(0.0, whole_cap_ - static_cast<double>(tokens_[rank])) * per_token);
+      rooms.push_back(whole_room(rank) * per_token);
       if (size < next_size && size < load_.num_ranks) continue;
       next_size = size + 1 + size / kSizeStep;
       const Poured poured = pour(seconds, contents, widths, rooms);
@@ -159,19 +163,8 @@ class Division {
       } else if (poured.left_over > 1e-9 * seconds) {
         result_.keeps_cap = false;
       }
-      // Members in rank order: neighbours of the ring are mostly in one node.
-      std::vector<int> members(size);
-      for (int i = 0; i < size; ++i) members[i] = i;
-      std::sort(members.begin(), members.end(), [&](int a, int b) { return order[a] < order[b]; });
-      const std::vector<std::int64_t> shares = shares_of(length, poured, seconds);
-      Ring ring{s, {}, {}};
-      for (const int i : members) {
-        if (shares[i] == 0) continue;
-        ring.ranks.push_back(order[i]);
-        ring.shares.push_back(shares[i]);
-      }
-      count(ring, 1);
-      result_.rings.push_back(std::move(ring));
+      result_.rings.push_back(poured_ring(s, {order.begin(), order.begin() + size}, poured, seconds));
+      count(result_.rings.back(), 1);
       return;
     }
   }
@@ -180,26 +173,30 @@ class Division {
   void level_ring(Ring& ring) {
     if (ring.ranks.size() == 1) return;
     count(ring, -1);
-    const std::int64_t length = load_.lengths[ring.sequence];
-    const double per_token = load_.square_seconds * static_cast<double>(length) + load_.token_seconds;
-    const double seconds = per_token * static_cast<double>(length);
+    const double length = static_cast<double>(load_.lengths[ring.sequence]);
+    const double per_token = load_.square_seconds * length + load_.token_seconds, seconds = per_token * length;
     std::vector<double> contents, rooms;
     for (const int rank : ring.ranks) {
       contents.push_back(level(rank));
-      rooms.push_back(std::max(0.0, whole_cap_ - static_cast<double>(tokens_[rank])) * per_token);
+      rooms.push_back(whole_room(rank) * per_token);
     }
     const Poured poured = pour(seconds, contents, std::vector<double>(ring.ranks.size(), 1.0), rooms);
-    if (poured.left_over <= 1e-9 * seconds) {
-      const std::vector<std::int64_t> shares = shares_of(length, poured, seconds);
-      const std::vector<int> ranks = std::move(ring.ranks);
-      ring = {ring.sequence, {}, {}};
-      for (std::size_t i = 0; i < ranks.size(); ++i) {
-        if (shares[i] == 0) continue;
-        ring.ranks.push_back(ranks[i]);
-        ring.shares.push_back(shares[i]);
-      }
-    }
+    if (poured.left_over <= 1e-9 * seconds) ring = poured_ring(ring.sequence, ring.ranks, poured, seconds);
     count(ring, 1);
+  }
+
+  /// Of the ranks that got some of the `seconds`, in rank order: neighbours of the ring are mostly in one node.
+  Ring poured_ring(std::int64_t s, const std::vector<int>& ranks, const Poured& poured, double seconds) const {
+    const std::vector<std::int64_t> shares = shares_of(load_.lengths[s], poured, seconds);
+    std::vector<std::int64_t> share_of_rank(load_.num_ranks, 0);
+    for (std::size_t i = 0; i < ranks.size(); ++i) share_of_rank[ranks[i]] = shares[i];
+    Ring ring{s, {}, {}};
+    for (int r = 0; r < load_.num_ranks; ++r) {
+      if (share_of_rank[r] == 0) continue;
+      ring.ranks.push_back(r);
+      ring.shares.push_back(share_of_rank[r]);
+    }
+    return ring;
   }
 
   static std::vector<std::int64_t> shares_of(std::int64_t length, const Poured& poured, double seconds) {
@@ -243,7 +240,7 @@ class Division {
       const double attention = attention_of(s), tokens = static_cast<double>(load_.lengths[s]);
       std::vector<double> rooms(num_ranks);
       for (std::size_t r = 0; r < num_ranks; ++r) {
-        rooms[r] = std::max(0.0, load_.token_cap - static_cast<double>(tokens_[r]) - split.held_tokens[r]) * attention / tokens;
+        rooms[r] = cap_room(static_cast<int>(r), split.held_tokens[r]) * attention / tokens;
       }
       const Poured poured = pour(attention, contents, std::vector<double>(num_ranks, 1.0), rooms);
       HeadSplit part{s, shares_of(load_.num_heads, poured, attention)};
@@ -270,12 +267,11 @@ class Division {
       std::vector<double> contents(num_ranks), rooms(num_ranks), home_rooms(num_ranks);
       for (int r = 0; r < num_ranks; ++r) {
         contents[r] = fills_total ? level(r) : attention_[r];
-        home_rooms[r] = std::max(0.0, load_.token_cap - static_cast<double>(tokens_[r])) * load_.token_seconds;
+        home_rooms[r] = cap_room(r) * load_.token_seconds;
       }
       const Split split = split_heads(contents);
       for (int r = 0; r < num_ranks; ++r) {
-        const double room = std::max(0.0, load_.token_cap - static_cast<double>(tokens_[r]) - split.held_tokens[r]);
-        rooms[r] = load_.cut_tokens > 0 ? room * load_.cut_attention_seconds / load_.cut_tokens : 0;
+        rooms[r] = load_.cut_tokens > 0 ? cap_room(r, split.held_tokens[r]) * load_.cut_attention_seconds / load_.cut_tokens : 0;
       }
       const Poured cut = pour(load_.cut_attention_seconds, contents, widths, rooms);
       for (int r = 0; r < num_ranks; ++r) contents[r] = level(r) + split.attention[r] + cut.added[r];
