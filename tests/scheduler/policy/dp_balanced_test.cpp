@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
+#include <numeric>
+
 #include "scheduler/plan/layout.h"
 #include "tests/scheduler/policy/policy_requests.h"
 
@@ -59,12 +61,8 @@ TEST(DpBalanced, RefusesWithNumbers) {
 
 TEST(DpBalanced, DocumentsStayWithinOneGroupAndPacksWithinTheBudget) {
   EXPECT_TRUE(rc::check("planner mode: equal groups side by side, each with at most its budget", [] {
-    std::vector<std::int64_t> lengths;
-    std::int64_t total = 0;
-    for (const int bits : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 10))) {
-      lengths.push_back(*rc::gen::inRange<std::int64_t>(1, (std::int64_t{1} << bits) + 1));
-      total += lengths.back();
-    }
+    const std::vector<std::int64_t> lengths = random_lengths(10);
+    const std::int64_t total = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
     const int num_ranks = *rc::gen::inRange(1, 13);
     PlanRequest wanted = plan_request("dp_balanced", lengths, 1, num_ranks);
     wanted.planner_mode = true;

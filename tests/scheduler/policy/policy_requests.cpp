@@ -1,5 +1,7 @@
 #include "tests/scheduler/policy/policy_requests.h"
 
+#include <rapidcheck.h>
+
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -31,6 +33,14 @@ PlanRequest plan_request(const std::string& policy, std::vector<std::int64_t> le
   request.options.policy = policy;
   request.lengths = std::move(lengths);
   return request;
+}
+
+std::vector<std::int64_t> random_lengths(int most_bits) {
+  std::vector<std::int64_t> lengths;
+  for (const int bits : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, most_bits))) {
+    lengths.push_back(*rc::gen::inRange<std::int64_t>(1, (std::int64_t{1} << bits) + 1));
+  }
+  return lengths;
 }
 
 std::string refusal_of(const PlanRequest& request) {

@@ -11,6 +11,9 @@ namespace ballast::scheduler {
 /// A step of these lengths by the small model on equal nodes; no cap.
 PlanRequest plan_request(const std::string& policy, std::vector<std::int64_t> lengths, int num_nodes, int ranks_per_node);
 
+/// In a RapidCheck property: any number of lengths, of 1 to 2^(most_bits - 1) tokens, short ones as often as long ones.
+std::vector<std::int64_t> random_lengths(int most_bits);
+
 /// The text with which make_plan refuses; "no error" if it does not.
 std::string refusal_of(const PlanRequest& request);
 

@@ -58,11 +58,7 @@ Topology random_topology() {
 }
 
 PlanRequest random_request(const Policy& policy) {
-  std::vector<std::int64_t> lengths;
-  for (const int bits : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 12))) {
-    lengths.push_back(*rc::gen::inRange<std::int64_t>(1, (std::int64_t{1} << bits) + 1));
-  }
-  PlanRequest wanted = plan_request(policy.name, std::move(lengths), 1, 1);
+  PlanRequest wanted = plan_request(policy.name, random_lengths(12), 1, 1);
   wanted.topology = random_topology();
   wanted.options.tokens_per_micro_batch = *rc::gen::element<std::int64_t>(0, 0, 500, 5000);
   return wanted;

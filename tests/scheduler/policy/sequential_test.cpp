@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
+#include <numeric>
+
 #include "scheduler/plan/layout.h"
 #include "tests/scheduler/policy/policy_requests.h"
 
@@ -43,12 +45,8 @@ TEST(Sequential, RanksAreFilledToTheTokensThatAreAskedFor) {
 
 TEST(Sequential, TokensAreEvenAndInArrivalOrder) {
   EXPECT_TRUE(rc::check("every rank holds floor or ceil of the mean; the parts of documents follow each other rank by rank", [] {
-    std::vector<std::int64_t> lengths;
-    std::int64_t total = 0;
-    for (const int bits : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 12))) {
-      lengths.push_back(*rc::gen::inRange<std::int64_t>(1, (std::int64_t{1} << bits) + 1));
-      total += lengths.back();
-    }
+    const std::vector<std::int64_t> lengths = random_lengths(12);
+    const std::int64_t total = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
     const int num_ranks = *rc::gen::inRange(1, 20);
     PlanRequest wanted = plan_request("sequential", lengths, 1, num_ranks);
     wanted.options.token_cap_per_rank = std::max<std::int64_t>(1, (total + num_ranks - 1) / num_ranks);
