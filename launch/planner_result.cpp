@@ -80,7 +80,7 @@ std::string json_line(const PlannerResult& result) {
   line["simulated_layers"] = if_simulated(score.simulated_layers);
   line["micro_batches"] = score.num_micro_batches;
   line["planning_ms"] = 1e3 * score.planning_seconds;
-  line["seconds"] = result.seconds;
+  line["seconds"] = score.seconds;
   line["inputs"] = fmt::format("{:016x}", result.inputs);
   line["commit"] = result.commit;
   if (!score.refusal.empty()) line["refusal"] = score.refusal;
@@ -93,7 +93,6 @@ PlannerResult planner_result_from(const nlohmann::json& line) {
   result.cell = {line.at("cluster"), line.at("model"),  line.at("lengths"),
                  line.at("gpus"),    line.at("tokens"), line.at("token_cap")};
   result.seed = line.at("seed");
-  result.seconds = line.at("seconds");
   const std::string inputs = line.value("inputs", "");
   std::from_chars(inputs.data(), inputs.data() + inputs.size(), result.inputs, 16);
   result.commit = line.value("commit", "");
@@ -107,6 +106,7 @@ PlannerResult planner_result_from(const nlohmann::json& line) {
     score.simulated_layers = line.at("simulated_layers");
   }
   score.planning_seconds = 1e-3 * line.at("planning_ms").get<double>();
+  score.seconds = line.at("seconds");
   score.refusal = line.value("refusal", "");
   return result;
 }

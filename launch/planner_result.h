@@ -24,7 +24,6 @@ struct PlannerResult {
   int seed = 0;              ///< -1: no batch of the cell was tried
   std::uint64_t inputs = 0;  ///< input_hash of the request; 0: not known, or no batch
   std::string commit;        ///< of the program that made it
-  double seconds = 0;        ///< that planning and simulation took, by the clock on the wall
   scheduler::PlannerScore score = {};
 
   /// The cell, row and seed as one line.

@@ -6,7 +6,6 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <map>
 #include <ostream>
 #include <set>
@@ -134,8 +133,8 @@ class GridRun {
       for (std::size_t seed = 0; seed < batches.size() && !too_slow_.contains(name); ++seed) {
         request_.lengths = batches[seed];
         const PlannerResult result = result_of(cell, name, static_cast<int>(seed));
-        if (result.seconds > grid_.most_seconds()) {
-          too_slow_[name] = fmt::format("{:.0f} s for a batch at {} GPUs; at most {} are given", result.seconds, cell.gpus,
+        if (result.score.seconds > grid_.most_seconds()) {
+          too_slow_[name] = fmt::format("{:.0f} s for a batch at {} GPUs; at most {} are given", result.score.seconds, cell.gpus,
                                         grid_.most_seconds());
         }
         row.add(result.score);
@@ -170,7 +169,6 @@ class GridRun {
     progress_.show(
         fmt::format("cell {} of {}: {} {} {} {} GPUs", num_done_, num_cells_, cell.cluster, cell.model, cell.lengths, cell.gpus),
         fmt::format("{} seed {}", row, seed));
-    const auto begin = std::chrono::steady_clock::now();
     bool is_failed = false;
     try {
       result.score = score_(request_);
@@ -180,7 +178,6 @@ class GridRun {
       exit_code_ = exit_code_of(error);
       progress_.note(fmt::format("{}: {}", result.names(), result.score.refusal));
     }
-    result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (!is_failed) file_.add(result);  // or it would not be tried again
     return result;
   }
@@ -217,7 +214,8 @@ class GridRun {
 bool is_bench_planner(const CommandLine& line) { return !line.arguments.empty() && line.arguments[0] == "planner"; }
 
 int run_bench_planner(const CommandLine& line) {
-  return run_bench_planner(line, [](const scheduler::PlanRequest& request) { return scheduler::score_planner(request); });
+  scheduler::PlannerBenchmark benchmark;
+  return run_bench_planner(line, [&](const scheduler::PlanRequest& request) { return benchmark.score(request); });
 }
 
 int run_bench_planner(const CommandLine& line, const ScorePlanner& score) {

@@ -8,6 +8,7 @@
 
 #include "scheduler/cost/rank_load.h"
 #include "scheduler/plan/expand.h"
+#include "scheduler/plan/fingerprint.h"
 #include "scheduler/sim/bounds.h"
 #include "scheduler/sim/simulator.h"
 #include "scheduler/sim/symmetric_ring.h"
@@ -61,30 +62,37 @@ std::int64_t num_simulated_steps(const Plan& plan, const Topology& topology) {
   return steps;
 }
 
-/// Fills what the simulation says.
-void simulate(const Plan& plan, const PlanRequest& request, PlannerScore& score) {
-  const Topology& topology = request.topology;
-  const StepBounds bounds = step_bounds(request.lengths, request.model, topology, request.options.token_cap_per_rank);
-  const Simulator simulator(plan, request.model, topology);
+}  // namespace
+
+const PlannerBenchmark::Simulated& PlannerBenchmark::simulated(const Plan& plan, const ModelShape& model,
+                                                               const Topology& topology) {
+  if (topology != topology_ || model != model_) {
+    simulated_.clear();
+    topology_ = topology;
+    model_ = model;
+  }
+  const std::uint64_t key = fingerprint(plan);
+  if (const auto known = simulated_.find(key); known != simulated_.end()) return known->second;
+
+  const double begin = cpu_seconds();
+  const Simulator simulator(plan, model, topology);
   const Simulation overlapped = simulator.run();
   SimulationOptions attention_only;
   attention_only.overlaps_linear = false;
   const Simulation waiting = simulator.run(attention_only);
-  score.makespan_seconds = overlapped.makespan_seconds;
-  score.is_exact = overlapped.is_exact && waiting.is_exact;
-  score.simulated_layers = std::min(overlapped.num_simulated_layers, waiting.num_simulated_layers);
-  score.makespan_seconds_attention_overlap_only = waiting.makespan_seconds;
-  score.makespan_over_strict_bound = score.makespan_seconds / bounds.work_seconds;
-  score.makespan_over_best_bound = score.makespan_seconds / bounds.seconds();
-  score.makespan_over_strict_bound_attention_overlap_only = score.makespan_seconds_attention_overlap_only / bounds.work_seconds;
   double exposed_seconds = 0;
   for (const RankTime& rank : overlapped.ranks) exposed_seconds += rank.exposed_seconds;
-  score.exposed_communication_fraction = exposed_seconds / topology.num_ranks() / overlapped.makespan_seconds;
+  const Simulated result = {
+      .makespan_seconds = overlapped.makespan_seconds,
+      .makespan_seconds_attention_overlap_only = waiting.makespan_seconds,
+      .exposed_communication_fraction = exposed_seconds / topology.num_ranks() / overlapped.makespan_seconds,
+      .is_exact = overlapped.is_exact && waiting.is_exact,
+      .simulated_layers = std::min(overlapped.num_simulated_layers, waiting.num_simulated_layers),
+      .seconds = cpu_seconds() - begin};
+  return simulated_.emplace(key, result).first->second;
 }
 
-}  // namespace
-
-PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps) {
+PlannerScore PlannerBenchmark::score(const PlanRequest& request) {
   PlannerScore score;
   const Topology& topology = request.topology;
   const double begin = cpu_seconds();
@@ -95,7 +103,7 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
     plan = make_plan(planner);
     const HeadCounts heads{static_cast<int>(request.model.num_attention_heads),
                            static_cast<int>(request.model.num_key_value_heads)};
-    if (num_expanded_steps(plan) <= most_ring_steps) {
+    if (num_expanded_steps(plan) <= most_ring_steps_) {
       for (const MicroBatch& micro_batch : plan.micro_batches) {
         const AttentionExpansion expansion(micro_batch, heads, topology.node_of_rank, 0);
         for (const Pass pass : {Pass::kForward, Pass::kBackward}) expansion.rank(0, pass);
@@ -103,10 +111,10 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
     }
   } catch (const std::invalid_argument& refused) {
     score.refusal = refused.what();
-    score.planning_seconds = cpu_seconds() - begin;
+    score.planning_seconds = score.seconds = cpu_seconds() - begin;
     return score;
   }
-  score.planning_seconds = cpu_seconds() - begin;
+  score.planning_seconds = score.seconds = cpu_seconds() - begin;
 
   const PlanLoad load = plan_load(plan, request.model, topology);
   score.num_micro_batches = static_cast<int>(plan.micro_batches.size());
@@ -115,13 +123,23 @@ PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_st
   std::int64_t most_tokens = 0;
   for (const RankLoad& rank : load.ranks) most_tokens = std::max(most_tokens, rank.most_tokens);
   score.tokens_max_over_budget = static_cast<double>(most_tokens) / static_cast<double>(request.options.tokens_per_rank);
-  if (const std::int64_t steps = num_simulated_steps(plan, topology); steps > most_ring_steps) {
-    score.refusal = fmt::format("not simulated: its rings have {} steps, and at most {} are", steps, most_ring_steps);
+  if (const std::int64_t steps = num_simulated_steps(plan, topology); steps > most_ring_steps_) {
+    score.refusal = fmt::format("not simulated: its rings have {} steps, and at most {} are", steps, most_ring_steps_);
     return score;
   }
 
   try {
-    simulate(plan, request, score);
+    const Simulated& simulation = simulated(plan, request.model, topology);
+    const StepBounds bounds = step_bounds(request.lengths, request.model, topology, request.options.token_cap_per_rank);
+    score.makespan_seconds = simulation.makespan_seconds;
+    score.makespan_seconds_attention_overlap_only = simulation.makespan_seconds_attention_overlap_only;
+    score.makespan_over_strict_bound = score.makespan_seconds / bounds.work_seconds;
+    score.makespan_over_best_bound = score.makespan_seconds / bounds.seconds();
+    score.makespan_over_strict_bound_attention_overlap_only = score.makespan_seconds_attention_overlap_only / bounds.work_seconds;
+    score.exposed_communication_fraction = simulation.exposed_communication_fraction;
+    score.is_exact = simulation.is_exact;
+    score.simulated_layers = simulation.simulated_layers;
+    score.seconds += simulation.seconds;
   } catch (const std::invalid_argument& refused) {
     score.refusal = fmt::format("not simulated: {}", refused.what());
   }

@@ -1,6 +1,7 @@
 #pragma once
 // How good a policy's plan of one batch is, and what it takes to make it.
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "scheduler/make_plan.h"
@@ -27,12 +28,39 @@ struct PlannerScore {
   int simulated_layers = 0;  ///< of one forward pass, the fewer of the two simulations
   /// CPU time from lengths to placement, layout, homes and checked plan of all ranks, and one rank's messages and tasks.
   double planning_seconds = 0;
+  double seconds = 0;   ///< CPU time of planning and simulation, also of one that is not done again
   std::string refusal;  ///< why there is no plan, or none that can be simulated; then the rest is 0 from where it stopped
 };
 
-/// Plans in planner mode and simulates. What the planner or the simulator refuses is the score's refusal.
-/// Input: request.options.tokens_per_rank is the budget. A plan whose rings have more than `most_ring_steps` steps in all, those
-/// of one symmetric ring counted once, is not simulated.
-PlannerScore score_planner(const PlanRequest& request, std::int64_t most_ring_steps = 20'000'000);
+/// Plans in planner mode and simulates; keeps what it simulated, for a plan that comes again: under another cap, often.
+class PlannerBenchmark {
+ public:
+  /// A plan whose rings have more than `most_ring_steps` steps in all, those of one symmetric ring counted once, is not
+  /// simulated.
+  explicit PlannerBenchmark(std::int64_t most_ring_steps = 20'000'000) : most_ring_steps_(most_ring_steps) {}
+
+  /// What the planner or the simulator refuses is the score's refusal.
+  /// Input: request.options.tokens_per_rank is the budget.
+  PlannerScore score(const PlanRequest& request);
+
+ private:
+  /// Of one plan, on the cluster and model that are kept beside it.
+  struct Simulated {
+    double makespan_seconds = 0, makespan_seconds_attention_overlap_only = 0;
+    double exposed_communication_fraction = 0;
+    bool is_exact = false;
+    int simulated_layers = 0;
+    double seconds = 0;  // CPU time
+  };
+  const Simulated& simulated(const Plan& plan, const ModelShape& model, const Topology& topology);
+
+  std::int64_t most_ring_steps_;
+  Topology topology_;
+  ModelShape model_;
+  std::map<std::uint64_t, Simulated> simulated_;  // by fingerprint
+};
+
+/// One batch alone.
+inline PlannerScore score_planner(const PlanRequest& request) { return PlannerBenchmark().score(request); }
 
 }  // namespace ballast::scheduler

@@ -48,12 +48,8 @@ TEST(PlannerResult, EveryInputChangesTheHash) {
 }
 
 TEST(PlannerResult, ALineIsReadAsItWasWritten) {
-  PlannerResult result{.cell = {"a", "m", "pile", 16, 65536, 1.1},
-                       .row = "te_cp",
-                       .seed = 3,
-                       .inputs = 0xfedcba9876543210u,
-                       .commit = "1234567",
-                       .seconds = 0.5};
+  PlannerResult result{
+      .cell = {"a", "m", "pile", 16, 65536, 1.1}, .row = "te_cp", .seed = 3, .inputs = 0xfedcba9876543210u, .commit = "1234567"};
   result.score = {.makespan_seconds = 1,
                   .makespan_seconds_attention_overlap_only = 2,
                   .makespan_over_strict_bound = 3,
@@ -67,6 +63,7 @@ TEST(PlannerResult, ALineIsReadAsItWasWritten) {
                   .is_exact = true,
                   .simulated_layers = 10,
                   .planning_seconds = 0.125,
+                  .seconds = 0.5,
                   .refusal = "none"};
   const std::string line = json_line(result);
   EXPECT_EQ(line.find(kPlannerResultBegin), 0u);

@@ -71,13 +71,41 @@ TEST(PlannerBenchmark, DirectMessagesStayOnOneCard) {
   EXPECT_GT(score_planner(wanted).makespan_seconds, 1.5 * routed);
 }
 
+TEST(PlannerBenchmark, APlanThatComesAgainIsWorthTheSame) {
+  const auto expect_same = [](const PlannerScore& kept, const PlannerScore& fresh) {
+    EXPECT_EQ(kept.makespan_seconds, fresh.makespan_seconds);
+    EXPECT_EQ(kept.makespan_seconds_attention_overlap_only, fresh.makespan_seconds_attention_overlap_only);
+    EXPECT_EQ(kept.makespan_over_strict_bound, fresh.makespan_over_strict_bound);
+    EXPECT_EQ(kept.makespan_over_best_bound, fresh.makespan_over_best_bound);
+    EXPECT_EQ(kept.exposed_communication_fraction, fresh.exposed_communication_fraction);
+    EXPECT_EQ(kept.is_exact, fresh.is_exact);
+    EXPECT_EQ(kept.simulated_layers, fresh.simulated_layers);
+  };
+  PlannerBenchmark benchmark;
+  PlanRequest wanted = request("te_cp", {300, 100});
+  const double first_seconds = benchmark.score(wanted).seconds;
+  wanted.options.token_cap_per_rank = 200;  // the bound knows it, the plan does not
+  const PlannerScore capped = benchmark.score(wanted);
+  expect_same(capped, score_planner(wanted));
+  EXPECT_GT(first_seconds, 0);
+  EXPECT_GE(capped.seconds, capped.planning_seconds);
+  // Other messages, another model, another batch: nothing is kept of those before.
+  wanted.topology.message_seconds *= 100;
+  expect_same(benchmark.score(wanted), score_planner(wanted));
+  EXPECT_NE(score_planner(wanted).makespan_seconds, capped.makespan_seconds);
+  wanted.model.hidden_size *= 2;
+  expect_same(benchmark.score(wanted), score_planner(wanted));
+  wanted.lengths = {200, 200};
+  expect_same(benchmark.score(wanted), score_planner(wanted));
+}
+
 TEST(PlannerBenchmark, SaysWhyThereIsNoPlanOrNoSimulation) {
   PlanRequest capped = request("longest_first", {400});
   capped.options.token_cap_per_rank = 110;
   const PlannerScore refused = score_planner(capped);
   EXPECT_THAT(refused.refusal, ::testing::HasSubstr("token_cap_per_rank 110"));
   EXPECT_EQ(refused.makespan_over_strict_bound, 0);
-  const PlannerScore large = score_planner(request("te_cp", {400}), 15);
+  const PlannerScore large = PlannerBenchmark(15).score(request("te_cp", {400}));
   EXPECT_THAT(large.refusal, ::testing::HasSubstr("16 steps"));
   EXPECT_LT(large.imbalance_full, 1.01);
   EXPECT_EQ(large.makespan_over_strict_bound, 0);
@@ -88,8 +116,8 @@ TEST(PlannerBenchmark, SaysWhyThereIsNoPlanOrNoSimulation) {
   EXPECT_EQ(timeless.makespan_over_strict_bound, 0);
   EXPECT_LT(timeless.imbalance_full, 1.01);
   // Sequences that are padded to the same chunks of one ring are one.
-  EXPECT_EQ(score_planner(request("te_cp", {200, 200}), 16).refusal, "");
-  EXPECT_THAT(score_planner(request("te_cp", {200, 200}), 15).refusal, ::testing::HasSubstr("16 steps"));
+  EXPECT_EQ(PlannerBenchmark(16).score(request("te_cp", {200, 200})).refusal, "");
+  EXPECT_THAT(PlannerBenchmark(15).score(request("te_cp", {200, 200})).refusal, ::testing::HasSubstr("16 steps"));
 }
 
 }  // namespace
