@@ -42,11 +42,17 @@ add_custom_command(OUTPUT ${schema_descriptor}
   DEPENDS ${proto_files} VERBATIM)
 add_custom_target(ballast_schema_descriptor DEPENDS ${schema_descriptor})
 
-# Version and commit, read at configure time.
+# Version and commit, read at configure time, which comes again after every commit: results name the program that made them.
 execute_process(COMMAND git describe --always --dirty WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
   OUTPUT_VARIABLE BALLAST_COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 if(NOT BALLAST_COMMIT)
   set(BALLAST_COMMIT unknown)
+endif()
+execute_process(COMMAND git rev-parse --git-path logs/HEAD WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+  OUTPUT_VARIABLE head_log OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+get_filename_component(head_log "${head_log}" ABSOLUTE BASE_DIR ${PROJECT_SOURCE_DIR})
+if(head_log AND EXISTS ${head_log} AND NOT IS_DIRECTORY ${head_log})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${head_log})
 endif()
 foreach(what MPI TORCH CUDA)
   if(BALLAST_WITH_${what})
