@@ -37,7 +37,7 @@ class PlannerBenchmark {
  public:
   /// A plan whose rings have more than `most_ring_steps` steps in all, those of one symmetric ring counted once, is not
   /// simulated.
-  explicit PlannerBenchmark(std::int64_t most_ring_steps = 20'000'000) : most_ring_steps_(most_ring_steps) {}
+  explicit PlannerBenchmark(std::int64_t most_ring_steps = 500'000'000) : most_ring_steps_(most_ring_steps) {}
 
   /// What the planner or the simulator refuses is the score's refusal.
   /// Input: request.options.tokens_per_rank is the budget.
