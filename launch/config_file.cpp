@@ -19,20 +19,6 @@ namespace {
 /// A little more than the reader accepts, so that it sees when a file is too large.
 constexpr std::size_t kMaxFileBytes = (1 << 20) + 1;
 
-/// Content of a file. Throws: std::invalid_argument.
-std::string read_file(const std::filesystem::path& path) {
-  std::string text(kMaxFileBytes, '\0');
-  std::ifstream file(path, std::ios::binary);
-  const bool is_folder = std::filesystem::is_directory(path);
-  if (!file || is_folder) {
-    throw std::invalid_argument(
-        fmt::format("cannot read {}: {}", path.string(), is_folder ? "it is a folder" : std::strerror(errno)));
-  }
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  return text;
-}
-
 /// One load: the run as far as it is read, and what is known about it.
 class Loading {
  public:
@@ -79,7 +65,7 @@ class Loading {
   }
 
   void read_component(const std::filesystem::path& file, const std::string& name) {
-    const std::string text = read_file(file);
+    const std::string text = read_config_file(file);
     reading_.positions[name] = {static_cast<int>(reading_.sources.size()), 1, 1};
     read_config_text(text, file.string(), component(name), name, reading_);
   }
@@ -143,8 +129,21 @@ std::string ConfigFinding::to_string() const {
 ConfigError::ConfigError(std::vector<ConfigFinding> findings)
     : std::invalid_argument(all_findings(findings)), findings_(std::move(findings)) {}
 
+std::string read_config_file(const std::filesystem::path& path) {
+  std::string text(kMaxFileBytes, '\0');
+  std::ifstream file(path, std::ios::binary);
+  const bool is_folder = std::filesystem::is_directory(path);
+  if (!file || is_folder) {
+    throw std::invalid_argument(
+        fmt::format("cannot read {}: {}", path.string(), is_folder ? "it is a folder" : std::strerror(errno)));
+  }
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  return text;
+}
+
 LoadedConfig load_config(const ConfigSources& sources) {
-  const std::string text = sources.run_file.empty() ? std::string() : read_file(sources.run_file);
+  const std::string text = sources.run_file.empty() ? std::string() : read_config_file(sources.run_file);
   return Loading(sources, text).load();
 }
 

@@ -61,6 +61,10 @@ class ConfigError : public std::invalid_argument {
   std::vector<ConfigFinding> findings_;
 };
 
+/// Content of a file of at most 1 MiB; of a larger one a byte more than that, which read_config_text refuses.
+/// Throws: std::invalid_argument if it cannot be read.
+std::string read_config_file(const std::filesystem::path& path);
+
 /// Loads, merges, checks and resolves a run. Without a run file, data, training and the size of a step are not asked for.
 /// Input: files of at most 1 MiB, messages at most 32 deep.
 /// Throws: ConfigError with all findings; std::invalid_argument if a file cannot be read.

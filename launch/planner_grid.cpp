@@ -3,10 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <sstream>
 
@@ -37,15 +34,12 @@ constexpr Counterpart kCounterparts[] = {
     {"data.seed", "seeds, a number of batches"},
 };
 
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || fs::is_directory(path)) {
-    throw std::invalid_argument(fmt::format("{}: cannot be read ({}); wanted a grid as in configs/planner, or a run", path,
-                                            file ? "it is a folder" : std::strerror(errno)));
+std::string read_grid_file(const std::string& path) {
+  try {
+    return read_config_file(path);
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(fmt::format("{}; wanted a grid as in configs/planner, or a run", error.what()));
   }
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 /// Applies those of `line.set` that name fields of the grid, and hands on the others that are read: those of a run or, without
@@ -184,7 +178,7 @@ LoadedPlannerGrid load_planner_grid(const CommandLine& line) {
   const bool has_file = line.arguments.size() > 1;
   if (has_file) {
     const std::string& path = line.arguments[1];
-    const std::string text = read_file(path);
+    const std::string text = read_grid_file(path);
     if (is_run(text)) {
       loaded.run_file = path;
     } else {
