@@ -37,8 +37,6 @@ def cells_of(paths):
     for path in paths:
         for line in open(path):
             row = json.loads(line)
-            if row["seed"] < 0:  # why a policy was not tried: its batches of another cell are there
-                continue
             lengths = row["lengths"].removesuffix("_quantiles")
             key = (row["cluster"], lengths, str(row["gpus"]), str(row["token_cap"]), row["policy"])
             cells.setdefault(key, {})[row["seed"]] = row
@@ -47,7 +45,10 @@ def cells_of(paths):
 
 def mean_of(key, rows):
     """A line of means.csv."""
+    untried = rows.pop(-1, None)  # why there are no more batches, or none
     line = {**dict(zip(KEY, key)), "seeds": len(rows), "reason": ""}
+    if not rows:
+        return {**line, "reason": untried["refusal"]}
     slow = max(row["seconds"] for row in rows.values())
     reasons = [row["refusal"] for _, row in sorted(rows.items()) if "refusal" in row]
     if reasons:
