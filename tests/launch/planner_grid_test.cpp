@@ -59,7 +59,7 @@ TEST_F(PlannerGrid, BadGridsAreRefusedWithThePlace) {
   EXPECT_THAT(refusal(kSmall + std::string("policies: [\"te_cp\", \"te_cp\"]\n")), HasSubstr("two rows are called \"te_cp\""));
   CommandLine missing;
   missing.arguments = {"planner", "/nowhere.textproto"};
-  EXPECT_THAT(message(missing), HasSubstr("/nowhere.textproto: No such file"));
+  EXPECT_THAT(message(missing), HasSubstr("cannot read /nowhere.textproto: No such file"));
   missing.arguments[1] = folder_.path().string();
   EXPECT_THAT(message(missing), HasSubstr("it is a folder"));
 }
