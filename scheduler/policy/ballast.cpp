@@ -42,13 +42,15 @@ constexpr int kMaxTriesSmall = 18;  ///< up to kSmallCluster nodes
 constexpr int kSmallCluster = 64;
 constexpr int kFewNodes = 2;
 /// A node should not hold more, in means of a rank: with even tokens attention is even too, and the way of a token through both
-/// is short. If no try is fair with it, nodes may hold what the cap allows.
+/// is short. If no try is fair with it, nodes may hold more, in steps, up to what the cap allows.
 constexpr double kEvenTokens = 1.08;
-constexpr double kRankRoom = 0.02;   ///< of a rank above its node
-constexpr double kRounding = 0.006;  ///< of the mean: shares and halves of tokens are rounded
-constexpr double kSmallUnit = 0.12;  ///< of a node's share
-constexpr double kGiantUnit = 0.6;   ///< of a node's share, when giants go first
-constexpr double kGiantHead = 0.25;  ///< a sequence is a giant when one head exceeds this part of a node's share
+constexpr double kMoreUneven = 1.6;   ///< times what is above the mean, a step
+constexpr double kUnevenPrice = 0.3;  ///< of a score, for every mean of a rank that a node may hold more: waits, simulated
+constexpr double kRankRoom = 0.02;    ///< of a rank above its node
+constexpr double kRounding = 0.006;   ///< of the mean: shares and halves of tokens are rounded
+constexpr double kSmallUnit = 0.12;   ///< of a node's share
+constexpr double kGiantUnit = 0.6;    ///< of a node's share, when giants go first
+constexpr double kGiantHead = 0.25;   ///< a sequence is a giant when one head exceeds this part of a node's share
 constexpr std::int64_t kShortestCut = 2048;
 
 /// Consecutive units of a cut sequence on one node.
@@ -112,15 +114,18 @@ class Planner {
     // Rounding may take half of the slack at most.
     const double cap = static_cast<double>(request_.token_cap);
     const double largest_cap = cap - std::min(kRounding * rank_tokens_, std::max(0.0, (cap - rank_tokens_) / 2));
-    Candidate best;
-    for (const bool is_even : {true, false}) {
-      node_cap_ = is_even ? std::min(largest_cap, kEvenTokens * rank_tokens_) : largest_cap;
+    std::optional<Candidate> best;
+    for (double excess = kEvenTokens - 1;; excess *= kMoreUneven) {
+      node_cap_ = std::min(largest_cap, (1 + excess) * rank_tokens_);
+      const double price = kUnevenPrice * (node_cap_ / rank_tokens_ - kEvenTokens);
+      if (best && best->score <= 1 + price) break;  // without its price nothing scores below 1
       Candidate candidate = best_try();
+      candidate.score += price;
       candidate.rank_cap = std::min(largest_cap, node_cap_ + kRankRoom * rank_tokens_);
-      if (is_even || candidate.score < best.score) best = std::move(candidate);
-      if (best.score <= kFairScore || node_cap_ == largest_cap) break;
+      if (!best || candidate.score < best->score) best = std::move(candidate);
+      if (best->score <= kFairScore || node_cap_ == largest_cap) break;
     }
-    return finish(best);
+    return finish(*best);
   }
 
  private:

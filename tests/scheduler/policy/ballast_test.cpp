@@ -103,5 +103,19 @@ TEST(Ballast, LongAndShortTogetherAreLevel) {
   EXPECT_LT(imbalance(wanted, plan), 1.06);
 }
 
+// Attention levels only where some ranks hold more tokens than the mean; far more, which the cap allows, would make them wait.
+TEST(Ballast, ALooseCapIsNotFilled) {
+  std::vector<std::int64_t> lengths{120000};
+  for (int i = 0; i < 36; ++i) lengths.push_back(2000 + 997 * i % 4000);
+  PlanRequest wanted = request(8, 8, lengths, 1.5);
+  wanted.model.num_attention_heads = wanted.model.num_key_value_heads = 12;
+  const PlanLoad load = plan_load(make_plan(wanted), wanted.model, wanted.topology);
+  std::int64_t most_tokens = 0, all_tokens = 0;
+  for (const RankLoad& rank : load.ranks) most_tokens = std::max(most_tokens, rank.most_tokens);
+  for (const std::int64_t length : lengths) all_tokens += length;
+  EXPECT_LT(static_cast<double>(most_tokens), 1.25 * static_cast<double>(all_tokens) / 64);
+  EXPECT_LT(load.imbalance, 1.05);
+}
+
 }  // namespace
 }  // namespace ballast::scheduler
