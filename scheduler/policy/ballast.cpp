@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <queue>
 #include <tuple>
@@ -44,13 +45,15 @@ constexpr int kFewNodes = 2;
 /// A node should not hold more, in means of a rank: with even tokens attention is even too, and the way of a token through both
 /// is short. If no try is fair with it, nodes may hold more, in steps, up to what the cap allows.
 constexpr double kEvenTokens = 1.08;
-constexpr double kMoreUneven = 1.6;   ///< times what is above the mean, a step
-constexpr double kUnevenPrice = 0.3;  ///< of a score, for every mean of a rank that a node may hold more: waits, simulated
-constexpr double kRankRoom = 0.02;    ///< of a rank above its node
-constexpr double kRounding = 0.006;   ///< of the mean: shares and halves of tokens are rounded
-constexpr double kSmallUnit = 0.12;   ///< of a node's share
-constexpr double kGiantUnit = 0.6;    ///< of a node's share, when giants go first
-constexpr double kGiantHead = 0.25;   ///< a sequence is a giant when one head exceeds this part of a node's share
+constexpr double kMoreUneven = 1.6;    ///< times what is above the mean, a step
+constexpr double kUnevenPrice = 0.3;   ///< of a score, for every mean of a rank that a node may hold more: waits, simulated
+constexpr double kHomeWire = 0.15;     ///< of a layer's forward time: what homes of one node may send, if others have room
+constexpr double kMoreHomeWire = 1.5;  ///< times that, a step
+constexpr double kRankRoom = 0.02;     ///< of a rank above its node
+constexpr double kRounding = 0.006;    ///< of the mean: shares and halves of tokens are rounded
+constexpr double kSmallUnit = 0.12;    ///< of a node's share
+constexpr double kGiantUnit = 0.6;     ///< of a node's share, when giants go first
+constexpr double kGiantHead = 0.25;    ///< a sequence is a giant when one head exceeds this part of a node's share
 constexpr std::int64_t kShortestCut = 2048;
 
 /// Consecutive units of a cut sequence on one node.
@@ -67,6 +70,12 @@ struct Cut {
   double unit_seconds;
   std::int64_t given = 0;
   std::vector<std::int64_t> heads_of_rank;  ///< of its one node; empty: rings inside nodes
+};
+
+/// Tokens of a cut sequence whose home is that node.
+struct Stay {
+  int node;
+  std::int64_t tokens;
 };
 
 struct NodeState {
@@ -574,45 +583,83 @@ class Planner {
     for (HeadRing& ring : rings) placement.work.push_back(std::move(ring));
   }
 
-  /// Whole numbers of home tokens: by node, then by node and sequence (heads' nodes first), then by rank; zigzag positions follow
-  /// the rank within the node, so that a token's home and its ring position mostly have the same index. Returns false where a cap
-  /// is passed.
-  bool add_homes(const Candidate& candidate, const std::vector<NodeDivision>& divisions, Placement& placement) {
+  /// Of every cut sequence, what a token's home sends the nodes of its heads: its queries once, keys and values to each.
+  std::vector<double> home_token_bytes(const Candidate& candidate) const {
+    std::vector<double> bytes(candidate.cuts.size(), rates_.query_bytes);
+    const std::int64_t group = num_heads_ / std::max<std::int64_t>(1, request_.model.num_key_value_heads);
+    const double head_bytes = rates_.query_bytes / static_cast<double>(num_heads_);
+    for (const NodeState& node : candidate.nodes) {
+      for (const Units& units : node.units) {
+        const std::int64_t blocks_of_group = candidate.cuts[units.cut].num_blocks * std::max<std::int64_t>(1, group);
+        const std::int64_t touched = (units.begin + units.count - 1) / blocks_of_group - units.begin / blocks_of_group + 1;
+        bytes[units.cut] += 2 * head_bytes * static_cast<double>(touched);
+      }
+    }
+    return bytes;
+  }
+
+  /// Whole numbers of home tokens on the nodes, by cut sequence: what stays on the nodes of its heads, then what is left.
+  std::vector<std::vector<Stay>> choose_stays(const Candidate& candidate) const {
     const int num_nodes = topology_.num_nodes();
-    std::int64_t total = 0;
-    for (const Cut& cut : candidate.cuts) total += request_.lengths[cut.sequence];
+    const std::size_t num_cuts = candidate.cuts.size();
     std::vector<std::int64_t> weights(num_nodes);
     for (int n = 0; n < num_nodes; ++n) weights[n] = static_cast<std::int64_t>(candidate.nodes[n].home_tokens * 1024);
-    std::vector<std::int64_t> left = proportional_shares(total, weights);
+    std::vector<std::int64_t> homeless;
+    for (const Cut& cut : candidate.cuts) homeless.push_back(request_.lengths[cut.sequence]);
+    std::vector<std::int64_t> room =
+        proportional_shares(std::accumulate(homeless.begin(), homeless.end(), std::int64_t{0}), weights);
 
-    struct Stay {
-      int node;
-      std::int64_t tokens;
+    std::vector<std::vector<Stay>> stays(num_cuts);
+    const std::vector<double> token_bytes = home_token_bytes(candidate);
+    std::vector<double> sent(num_nodes, 0);  // bytes of a layer's forward pass
+    const auto add = [&](std::size_t i, int n, std::int64_t tokens) {
+      room[n] -= tokens;
+      homeless[i] -= tokens;
+      sent[n] += static_cast<double>(tokens) * token_bytes[i];
     };
-    std::vector<std::vector<Stay>> stays(candidate.cuts.size());
-    std::vector<std::int64_t> without(candidate.cuts.size());
-    for (std::size_t i = 0; i < candidate.cuts.size(); ++i) without[i] = request_.lengths[candidate.cuts[i].sequence];
+    const auto stay = [&](std::size_t i, int n, std::int64_t tokens) {
+      if (tokens <= 0) return;
+      stays[i].push_back({n, tokens});
+      add(i, n, tokens);
+    };
     for (int n = 0; n < num_nodes; ++n) {
       for (const Units& units : candidate.nodes[n].units) {
         const Cut& cut = candidate.cuts[units.cut];
         const double share = cut.tokens * static_cast<double>(units.count) / static_cast<double>(num_heads_ * cut.num_blocks);
-        const std::int64_t tokens = std::min({static_cast<std::int64_t>(share), left[n], without[units.cut]});
-        if (tokens <= 0) continue;
-        stays[units.cut].push_back({n, tokens});
-        left[n] -= tokens;
-        without[units.cut] -= tokens;
+        stay(units.cut, n, std::min({static_cast<std::int64_t>(share), room[n], homeless[units.cut]}));
       }
     }
-    int at = 0;
-    for (std::size_t i = 0; i < candidate.cuts.size(); ++i) {
-      while (without[i] > 0) {
-        while (left[at] == 0) ++at;
-        const std::int64_t tokens = std::min(without[i], left[at]);
-        stays[i].push_back({at, tokens});
-        left[at] -= tokens;
-        without[i] -= tokens;
+    // What is left goes to the first nodes with room whose cards have time for it: tokens of the longest sequences have their
+    // keys and values on many nodes. Where cards have none, shorter sequences, with fewer such nodes, give way.
+    const auto has_homeless = [&] { return std::any_of(homeless.begin(), homeless.end(), [](std::int64_t t) { return t > 0; }); };
+    for (double seconds = kHomeWire * kForwardShareOfLinear * rank_seconds_; has_homeless(); seconds *= kMoreHomeWire) {
+      const auto in_time = [&](std::size_t i, int n) {
+        if (card_bytes_per_second_[n] == 0) return homeless[i];
+        return static_cast<std::int64_t>(std::max(0.0, seconds * card_bytes_per_second_[n] - sent[n]) / token_bytes[i]);
+      };
+      for (std::size_t i = 0; i < num_cuts; ++i) {
+        for (int n = 0; n < num_nodes && homeless[i] > 0; ++n) stay(i, n, std::min({homeless[i], room[n], in_time(i, n)}));
+      }
+      for (std::size_t i = 0; i < num_cuts; ++i) {
+        for (std::size_t j = num_cuts; homeless[i] > 0 && j-- > i + 1;) {
+          for (Stay& shorter : stays[j]) {
+            const std::int64_t tokens = std::min({homeless[i], shorter.tokens, in_time(i, shorter.node)});
+            if (tokens <= 0) continue;
+            shorter.tokens -= tokens;
+            add(j, shorter.node, -tokens);
+            stay(i, shorter.node, tokens);
+          }
+        }
       }
     }
+    return stays;
+  }
+
+  /// Home tokens by node and sequence, then by rank; zigzag positions follow the rank within the node, so that a token's home and
+  /// its ring position mostly have the same index. Returns false where a cap is passed.
+  bool add_homes(const Candidate& candidate, const std::vector<NodeDivision>& divisions, Placement& placement) {
+    const int num_nodes = topology_.num_nodes();
+    const std::vector<std::vector<Stay>> stays = choose_stays(candidate);
 
     // Room of each rank, in whole tokens.
     std::vector<std::int64_t> room(topology_.num_ranks());
