@@ -4,6 +4,9 @@
 #include <rapidcheck.h>
 
 #include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
 
 #include "scheduler/cost/rank_load.h"
 #include "tests/scheduler/policy/policy_requests.h"
@@ -115,6 +118,40 @@ TEST(Ballast, ALooseCapIsNotFilled) {
   for (const std::int64_t length : lengths) all_tokens += length;
   EXPECT_LT(static_cast<double>(most_tokens), 1.25 * static_cast<double>(all_tokens) / 64);
   EXPECT_LT(load.imbalance, 1.05);
+}
+
+// Keys and values of a token go to every node that has heads of its sequence; where ranks compute fast, that is what cards send.
+TEST(Ballast, NoNodeSendsFarMoreThanTheOthers) {
+  constexpr int kNodes = 64, kRanksPerNode = 8;
+  std::vector<std::int64_t> lengths{100000, 40000, 40000, 40000, 40000};
+  for (int i = 0; i < 524; ++i) lengths.push_back(500 + 997 * i % 6000);
+  PlanRequest wanted = request(kNodes, kRanksPerNode, lengths, 1.5);
+  wanted.model.num_key_value_heads = wanted.model.num_attention_heads;
+  Node node;
+  node.num_ranks = node.num_nics = kRanksPerNode;
+  node.nic_bytes_per_second = 12.5e9;
+  wanted.topology = uniform_topology(kNodes, node);
+  wanted.topology.attention_flops_per_second = wanted.topology.linear_flops_per_second = 187e12;
+  wanted.topology.intra_node_bytes_per_second = 160e9;
+  const MicroBatch micro_batch = make_plan(wanted).micro_batches.at(0);
+
+  std::map<std::int64_t, std::set<int>> head_nodes;  // by sequence
+  for (const AttentionWork& work : micro_batch.work) {
+    if (const auto* ring = std::get_if<HeadRing>(&work)) {
+      for (const HeadPart& part : ring->parts) head_nodes[ring->sequence].insert(part.ranks[0] / kRanksPerNode);
+    }
+  }
+  std::vector<double> sent(kNodes, 0);
+  for (std::size_t rank = 0; rank < micro_batch.homes.size(); ++rank) {
+    for (const Chunk& chunk : micro_batch.homes[rank]) {
+      const auto cut = head_nodes.find(chunk.sequence);
+      if (cut != head_nodes.end())
+        sent[rank / kRanksPerNode] += static_cast<double>((chunk.end - chunk.begin) * cut->second.size());
+    }
+  }
+  const double mean = std::accumulate(sent.begin(), sent.end(), 0.0) / kNodes;
+  EXPECT_GT(mean, 0);
+  EXPECT_LT(*std::max_element(sent.begin(), sent.end()), 2 * mean);
 }
 
 }  // namespace
