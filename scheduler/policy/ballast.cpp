@@ -49,6 +49,7 @@ constexpr double kMoreUneven = 1.6;    ///< times what is above the mean, a step
 constexpr double kUnevenPrice = 0.3;   ///< of a score, for every mean of a rank that a node may hold more: waits, simulated
 constexpr double kHomeWire = 0.15;     ///< of a layer's forward time: what homes of one node may send, if others have room
 constexpr double kMoreHomeWire = 1.5;  ///< times that, a step
+constexpr int kHomeWireSteps = 16;     ///< then without limit
 constexpr double kRankRoom = 0.02;     ///< of a rank above its node
 constexpr double kRounding = 0.006;    ///< of the mean: shares and halves of tokens are rounded
 constexpr double kSmallUnit = 0.12;    ///< of a node's share
@@ -632,10 +633,12 @@ class Planner {
     // What is left goes to the first nodes with room whose cards have time for it: tokens of the longest sequences have their
     // keys and values on many nodes. Where cards have none, shorter sequences, with fewer such nodes, give way.
     const auto has_homeless = [&] { return std::any_of(homeless.begin(), homeless.end(), [](std::int64_t t) { return t > 0; }); };
-    for (double seconds = kHomeWire * kForwardShareOfLinear * rank_seconds_; has_homeless(); seconds *= kMoreHomeWire) {
+    double seconds = kHomeWire * kForwardShareOfLinear * rank_seconds_;
+    for (int step = 0; has_homeless(); ++step, seconds *= kMoreHomeWire) {
       const auto in_time = [&](std::size_t i, int n) {
-        if (card_bytes_per_second_[n] == 0) return homeless[i];
-        return static_cast<std::int64_t>(std::max(0.0, seconds * card_bytes_per_second_[n] - sent[n]) / token_bytes[i]);
+        const double bytes = seconds * card_bytes_per_second_[n] - sent[n];
+        if (step == kHomeWireSteps || card_bytes_per_second_[n] == 0 || token_bytes[i] == 0) return homeless[i];
+        return static_cast<std::int64_t>(std::max(0.0, bytes) / token_bytes[i]);
       };
       for (std::size_t i = 0; i < num_cuts; ++i) {
         for (int n = 0; n < num_nodes && homeless[i] > 0; ++n) stay(i, n, std::min({homeless[i], room[n], in_time(i, n)}));
