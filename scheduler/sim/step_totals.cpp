@@ -12,7 +12,7 @@ namespace ballast::scheduler {
 namespace {
 
 /// By how much times go on growing: the median growth, as what comes late once is often made up for by the next ones; of two
-/// steps at a time if those differ less than half as much, as with layers that are slow and fast in turns.
+/// steps at a time if those differ less than a quarter as much, as with layers that are slow and fast in turns.
 /// Input: two times or more.
 Ticks lasting_growth(const std::vector<Ticks>& times) {
   const auto median = [](std::vector<Ticks>& values) {
@@ -27,7 +27,7 @@ Ticks lasting_growth(const std::vector<Ticks>& times) {
     const Ticks growth = median(growths);
     for (Ticks& value : growths) value = std::abs(value - growth);
     const Ticks distance = median(growths);
-    if (span > 1 && distance >= least - distance) break;
+    if (span > 1 && distance >= least / 4) break;
     result = growth;
     least = distance;
   }
