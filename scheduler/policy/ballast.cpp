@@ -439,7 +439,7 @@ class Planner {
       const double num_ranks = ranks_of(static_cast<int>(n));
       const double bandwidth = card_bytes_per_second_[n];
       const double wire = bandwidth > 0 ? std::max(in, out) / bandwidth : (in + out > 0 ? 1e30 : 0);
-      const double ring = ring_bytes / num_ranks / rates_.intra_bytes_per_second;
+      const double ring = ring_bytes * (num_ranks - 1) / num_ranks / rates_.intra_bytes_per_second;
       const double linear = (token_seconds_ * (node.tokens + node.home_tokens)) / num_ranks;
       const double attention = (node.seconds - token_seconds_ * node.tokens + node.cut_seconds) / num_ranks;
       const double forward = kForwardShareOfAttention * attention + kForwardShareOfLinear * linear;
@@ -461,6 +461,7 @@ class Planner {
     std::vector<NodeDivision> divisions(num_nodes);
     placement.work.reserve(order_.size());
     bool keeps_cap = true;
+    const std::vector<CutChain> chains = cut_chains(candidate);
     for (int n = 0; n < num_nodes; ++n) {
       const NodeState& node = candidate.nodes[n];
       NodeLoad load = prices(candidate.rank_cap);
@@ -469,6 +470,7 @@ class Planner {
       load.cut_attention_seconds = node.cut_seconds;
       load.cut_tokens = node.cut_tokens;
       load.home_tokens = node.home_tokens;
+      load.chain = chains[n];
       const double level = (node.seconds + node.cut_seconds + token_seconds_ * node.home_tokens) / load.num_ranks;
       // With few nodes there is time to try every way; what may have to wait then tells equal ones apart.
       const bool tries_all = num_nodes <= kFewNodes;
@@ -494,6 +496,38 @@ class Planner {
     }
     if (!keeps_cap && exceeds_cap(placement)) return std::nullopt;
     return placement;
+  }
+
+  /// By node.
+  std::vector<CutChain> cut_chains(const Candidate& candidate) const {
+    std::vector<CutChain> chains(candidate.nodes.size());
+    const std::vector<double> token_bytes = home_token_bytes(candidate);
+    double bytes = 0, tokens = 0;
+    for (std::size_t i = 0; i < token_bytes.size(); ++i) {
+      bytes += candidate.cuts[i].tokens * token_bytes[i];
+      tokens += candidate.cuts[i].tokens;
+    }
+    if (tokens == 0) return chains;
+    // In both passes a home sends what home_token_bytes counts, or its gradient, and a query, or its gradient; as much returns.
+    const double home_bytes = bytes / tokens + rates_.query_bytes;
+    const double head_bytes = 2 * rates_.query_bytes + rates_.key_value_bytes;
+    double slowest_head = 0, slowest_home = 0;
+    for (int n = 0; n < topology_.num_nodes(); ++n) {
+      const NodeState& node = candidate.nodes[n];
+      const double num_ranks = ranks_of(n);
+      // Without experts, tokens of other sequences go on to the next layer while messages are on their way.
+      if (card_bytes_per_second_[n] > 0 && request_.model.num_experts > 0) {
+        chains[n].head_card_seconds = node.cut_tokens * head_bytes * num_ranks / card_bytes_per_second_[n];
+        chains[n].home_card_seconds = node.home_tokens * home_bytes * num_ranks / card_bytes_per_second_[n];
+      }
+      slowest_head = std::max(slowest_head, (node.cut_seconds + chains[n].head_card_seconds) / num_ranks);
+      slowest_home = std::max(slowest_home, (token_seconds_ * node.home_tokens + chains[n].home_card_seconds) / num_ranks);
+    }
+    for (CutChain& chain : chains) {
+      chain.slowest_head_seconds = slowest_head;
+      chain.slowest_home_seconds = slowest_home;
+    }
+    return chains;
   }
 
   NodeLoad prices(double rank_cap) const {
@@ -599,8 +633,21 @@ class Planner {
     return bytes;
   }
 
+  /// By node: the rate at which its cards carry what all its home tokens send, where each card has those of its ranks.
+  std::vector<double> home_bytes_per_second(const std::vector<NodeDivision>& divisions) const {
+    std::vector<double> result = card_bytes_per_second_;
+    for (const NicGroup& cards : topology_.nic_groups) {
+      const std::vector<double>& tokens = divisions[cards.node].home_tokens;
+      double own = 0;
+      for (const int rank : cards.ranks) own += tokens[rank - topology_.nodes[cards.node].first_rank];
+      const double all = std::accumulate(tokens.begin(), tokens.end(), 0.0);
+      if (own > 0) result[cards.node] = std::min(result[cards.node], cards.bytes_per_second * all / own);
+    }
+    return result;
+  }
+
   /// Whole numbers of home tokens on the nodes, by cut sequence: what stays on the nodes of its heads, then what is left.
-  std::vector<std::vector<Stay>> choose_stays(const Candidate& candidate) const {
+  std::vector<std::vector<Stay>> choose_stays(const Candidate& candidate, const std::vector<NodeDivision>& divisions) const {
     const int num_nodes = topology_.num_nodes();
     const std::size_t num_cuts = candidate.cuts.size();
     std::vector<std::int64_t> weights(num_nodes);
@@ -611,7 +658,7 @@ class Planner {
         proportional_shares(std::accumulate(homeless.begin(), homeless.end(), std::int64_t{0}), weights);
 
     std::vector<std::vector<Stay>> stays(num_cuts);
-    const std::vector<double> token_bytes = home_token_bytes(candidate);
+    const std::vector<double> token_bytes = home_token_bytes(candidate), bytes_per_second = home_bytes_per_second(divisions);
     std::vector<double> sent(num_nodes, 0);  // bytes of a layer's forward pass
     const auto add = [&](std::size_t i, int n, std::int64_t tokens) {
       room[n] -= tokens;
@@ -636,8 +683,8 @@ class Planner {
     double seconds = kHomeWire * kForwardShareOfLinear * rank_seconds_;
     for (int step = 0; has_homeless(); ++step, seconds *= kMoreHomeWire) {
       const auto in_time = [&](std::size_t i, int n) {
-        const double bytes = seconds * card_bytes_per_second_[n] - sent[n];
-        if (step == kHomeWireSteps || card_bytes_per_second_[n] == 0 || token_bytes[i] == 0) return homeless[i];
+        const double bytes = seconds * bytes_per_second[n] - sent[n];
+        if (step == kHomeWireSteps || bytes_per_second[n] == 0 || token_bytes[i] == 0) return homeless[i];
         return static_cast<std::int64_t>(std::max(0.0, bytes) / token_bytes[i]);
       };
       for (std::size_t i = 0; i < num_cuts; ++i) {
@@ -662,7 +709,7 @@ class Planner {
   /// its ring position mostly have the same index. Returns false where a cap is passed.
   bool add_homes(const Candidate& candidate, const std::vector<NodeDivision>& divisions, Placement& placement) {
     const int num_nodes = topology_.num_nodes();
-    const std::vector<std::vector<Stay>> stays = choose_stays(candidate);
+    const std::vector<std::vector<Stay>> stays = choose_stays(candidate, divisions);
 
     // Room of each rank, in whole tokens.
     std::vector<std::int64_t> room(topology_.num_ranks());

@@ -52,7 +52,7 @@ class Division {
     const int num_ranks = load.num_ranks;
     attention_.assign(num_ranks, 0.0);
     ring_tokens_.assign(num_ranks, 0.0);
-    received_tokens_.assign(num_ranks, 0.0);
+    passing_tokens_.assign(num_ranks, 0.0);
     rounds_.assign(num_ranks, 0.0);
     tokens_.assign(num_ranks, 0);
     double whole_tokens = 0, whole_squares = 0, split_tokens = 0;
@@ -208,13 +208,16 @@ class Division {
   /// Adds (1) or takes away (-1) what the members of a ring have of it.
   void count(const Ring& ring, int sign) {
     const std::int64_t length = load_.lengths[ring.sequence];
+    const double num_rounds = static_cast<double>(ring.ranks.size() - 1);
+    // The largest share passes every member, one after the other.
+    const double passing = num_rounds * static_cast<double>(*std::max_element(ring.shares.begin(), ring.shares.end()));
     for (std::size_t i = 0; i < ring.ranks.size(); ++i) {
       const int rank = ring.ranks[i];
       const std::int64_t share = ring.shares[i];
       add(rank, sign * share, sign * load_.square_seconds * static_cast<double>(length) * static_cast<double>(share));
-      received_tokens_[rank] += sign * static_cast<double>(length - share);
+      passing_tokens_[rank] += sign * passing;
       ring_tokens_[rank] += sign * static_cast<double>(share);
-      rounds_[rank] += sign * static_cast<double>(ring.ranks.size() - 1);
+      rounds_[rank] += sign * num_rounds;
     }
   }
 
@@ -257,6 +260,30 @@ class Division {
     return split;
   }
 
+  /// Keys and values of cut sequences on the ring inside the node, where the largest share passes every member.
+  double cut_ring_seconds(const Poured& cut) const {
+    if (load_.cut_attention_seconds == 0) return 0;
+    const auto num_members = std::count_if(cut.added.begin(), cut.added.end(), [](double added) { return added > 0; });
+    const double largest = *std::max_element(cut.added.begin(), cut.added.end()) / load_.cut_attention_seconds;
+    return kRingPasses * load_.ring_token_seconds * static_cast<double>(num_members - 1) * largest * load_.cut_tokens;
+  }
+
+  /// Heads of the slowest rank with the slowest homes of other nodes, or the other way round.
+  double chain_seconds(const Poured& cut, const Poured& home, double home_seconds) const {
+    double result = 0;
+    if (load_.cut_attention_seconds > 0) {
+      const double most = *std::max_element(cut.added.begin(), cut.added.end());
+      const double card = most / load_.cut_attention_seconds * load_.chain.head_card_seconds;
+      result = std::max(most, cut_ring_seconds(cut)) + card + load_.chain.slowest_home_seconds;
+    }
+    if (load_.home_tokens > 0) {
+      const double most = *std::max_element(home.added.begin(), home.added.end());
+      const double card = most / home_seconds * load_.chain.home_card_seconds;
+      result = std::max(result, most + card + load_.chain.slowest_head_seconds);
+    }
+    return result;
+  }
+
   /// Cut attention fills (a) the level of attention, or (b) that of all work; home tokens then level what remains. The better one
   /// stays.
   void pour_cut_work() {
@@ -280,7 +307,7 @@ class Division {
       double makespan = 0, longest_linear = 0, longest_wire = 0, longest_split = 0, most_rounds = 0;
       for (int r = 0; r < num_ranks; ++r) {
         makespan = std::max(makespan, contents[r] + home.added[r]);
-        const double received = received_tokens_[r] + kSplitTensors * split.held_tokens[r];
+        const double received = passing_tokens_[r] + kSplitTensors * split.held_tokens[r];
         longest_wire = std::max(longest_wire, kRingPasses * load_.ring_token_seconds * received);
         longest_linear = std::max(longest_linear, load_.token_seconds * ring_tokens_[r] + home.added[r]);
         longest_split = std::max(longest_split, split.attention[r]);
@@ -288,6 +315,7 @@ class Division {
       }
       // Where all of a rank's tokens are in rings, nothing else runs while keys and values come and gradients return.
       makespan = std::max(makespan, longest_linear + longest_wire);
+      makespan = std::max({makespan, longest_wire + cut_ring_seconds(cut), chain_seconds(cut, home, home_seconds)});
       const bool has_room =
           split.has_room && cut.left_over <= 1e-9 * load_.cut_attention_seconds && home.left_over <= 1e-9 * home_seconds;
       if (!is_first && makespan >= result_.makespan_seconds) continue;
@@ -316,9 +344,9 @@ class Division {
   double whole_cap_;
   bool has_room_ = true;
   std::vector<double> attention_;
-  std::vector<double> ring_tokens_;      ///< of sequences shared with other ranks
-  std::vector<double> received_tokens_;  ///< keys and values that rings bring, once
-  std::vector<double> rounds_;           ///< of all rings
+  std::vector<double> ring_tokens_;     ///< of sequences shared with other ranks
+  std::vector<double> passing_tokens_;  ///< of rings, whose keys and values are waited for, once
+  std::vector<double> rounds_;          ///< of all rings
   std::vector<std::int64_t> tokens_;
   NodeDivision result_;
 };

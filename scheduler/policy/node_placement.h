@@ -8,6 +8,15 @@
 
 namespace ballast::scheduler {
 
+/// In every layer a token of a cut sequence goes from its home over cards to its heads and back, whichever nodes they are on:
+/// seconds that follow one another.
+struct CutChain {
+  double head_card_seconds = 0;     ///< what the node's heads receive, or return, if one rank's part of the cards carries it all
+  double home_card_seconds = 0;     ///< what the node's home tokens send, or get back, likewise
+  double slowest_head_seconds = 0;  ///< of all nodes, if ranks and cards have equal parts: attention of heads and its messages
+  double slowest_home_seconds = 0;  ///< likewise: linear work of home tokens and their messages
+};
+
 /// What one node has to do, and the prices.
 struct NodeLoad {
   int num_ranks = 1;
@@ -17,6 +26,7 @@ struct NodeLoad {
   double cut_attention_seconds = 0;         ///< attention of the node's heads of cut sequences
   double cut_tokens = 0;                    ///< what these heads hold, in tokens
   double home_tokens = 0;                   ///< tokens of cut sequences whose linear work is here
+  CutChain chain;                           ///< of cut sequences
   double square_seconds = 0;                ///< attention of one token squared
   double token_seconds = 0;                 ///< linear work of one token
   double ring_token_seconds = 0;            ///< keys and values of one token over a link of the node
@@ -38,8 +48,9 @@ struct NodeDivision {
   std::vector<double> cut_fraction;    ///< by rank: part of the node's cut attention; sums to 1 if there is any
   std::vector<HeadSplit> head_splits;  ///< of whole sequences that are in no ring
   std::vector<double> home_tokens;     ///< by rank; those of head splits included
-  double makespan_seconds = 0;  ///< of the slowest rank: attention and linear work, or linear work of rings and their messages
-  double waiting_seconds = 0;   ///< what may come on top: start of messages, and attention that home tokens wait for
+  /// Of the slowest rank: attention and linear work; or linear work of rings and their messages; or the chain of cut sequences.
+  double makespan_seconds = 0;
+  double waiting_seconds = 0;  ///< what may come on top: start of messages, and attention that home tokens wait for
   bool keeps_cap = true;
 };
 

@@ -106,6 +106,42 @@ TEST(DivideNode, SlowLinksMakeRingsSmall) {
   EXPECT_LT(received(), 0.6 * with_fast_links);
 }
 
+// Of eight ranks seven are filled by one sequence each, so that home tokens, or heads, of cut sequences would all go to the
+// eighth. Where the chain home - heads - home is then longer than the step, shorter rings leave room on every rank.
+TEST(DivideNode, HomeTokensOfALongChainAreOnManyRanks) {
+  Case c(std::vector<std::int64_t>(7, 3900), 4300, 4600);
+  const auto most_home_seconds = [&] {
+    const NodeDivision division = divide_node(c.load);
+    EXPECT_TRUE(division.keeps_cap);
+    return c.load.token_seconds * *std::max_element(division.home_tokens.begin(), division.home_tokens.end());
+  };
+  EXPECT_GT(most_home_seconds(), 0.9 * c.mean_seconds());
+  c.load.chain.slowest_head_seconds = 0.6 * c.mean_seconds();
+  EXPECT_LT(most_home_seconds(), 0.45 * c.mean_seconds());
+  c.load.chain.slowest_head_seconds = 0;
+  c.load.chain.home_card_seconds = 1.5 * c.mean_seconds();
+  EXPECT_LT(most_home_seconds(), 0.45 * c.mean_seconds());
+}
+
+TEST(DivideNode, HeadsOfALongChainAreOnManyRanks) {
+  Case c(std::vector<std::int64_t>(7, 3900), 0, 4600);
+  c.load.cut_attention_seconds = 1.15 * c.mean_seconds();
+  c.load.cut_tokens = 2000;
+  const double mean_seconds = c.mean_seconds() + c.load.cut_attention_seconds / 8;
+  c.load.target_seconds = 1.01 * mean_seconds;
+  const auto largest_part = [&] {
+    const NodeDivision division = divide_node(c.load);
+    EXPECT_TRUE(division.keeps_cap);
+    return *std::max_element(division.cut_fraction.begin(), division.cut_fraction.end());
+  };
+  EXPECT_GT(largest_part(), 0.9);
+  c.load.chain.slowest_home_seconds = 0.6 * mean_seconds;
+  EXPECT_LT(largest_part(), 0.5);
+  c.load.chain.slowest_home_seconds = 0;
+  c.load.chain.head_card_seconds = 1.5 * mean_seconds;
+  EXPECT_LT(largest_part(), 0.5);
+}
+
 TEST(DivideNode, EveryTokenHasOneRankAndTheCapIsKept) {
   EXPECT_TRUE(rc::check([] {
     const auto lengths =
