@@ -161,6 +161,8 @@ class Planner {
   int ranks_of(int n) const { return topology_.nodes[n].num_ranks; }
   /// What a node of the largest size should do.
   double node_seconds() const { return rank_seconds_ * largest_node_; }
+  /// Without experts, tokens of other sequences go on to the next layer while messages are on their way.
+  bool is_synchronous() const { return request_.model.num_experts > 0; }
   bool has_giants() const {
     const double longest = tokens_of(order_.front());
     return square_seconds_ * longest * longest / static_cast<double>(num_heads_) > kGiantHead * node_seconds();
@@ -515,8 +517,7 @@ class Planner {
     for (int n = 0; n < topology_.num_nodes(); ++n) {
       const NodeState& node = candidate.nodes[n];
       const double num_ranks = ranks_of(n);
-      // Without experts, tokens of other sequences go on to the next layer while messages are on their way.
-      if (card_bytes_per_second_[n] > 0 && request_.model.num_experts > 0) {
+      if (card_bytes_per_second_[n] > 0 && is_synchronous()) {
         chains[n].head_card_seconds = node.cut_tokens * head_bytes * num_ranks / card_bytes_per_second_[n];
         chains[n].home_card_seconds = node.home_tokens * home_bytes * num_ranks / card_bytes_per_second_[n];
       }
@@ -539,6 +540,7 @@ class Planner {
     load.ring_token_seconds = rates_.key_value_bytes / rates_.intra_bytes_per_second;
     load.message_seconds = rates_.message_seconds;
     load.token_cap = rank_cap;
+    load.is_synchronous = is_synchronous();
     return load;
   }
 

@@ -209,13 +209,13 @@ class Division {
   void count(const Ring& ring, int sign) {
     const std::int64_t length = load_.lengths[ring.sequence];
     const double num_rounds = static_cast<double>(ring.ranks.size() - 1);
-    // The largest share passes every member, one after the other.
+    // Where nothing hides it, the largest share is waited for while it passes every member, one after the other.
     const double passing = num_rounds * static_cast<double>(*std::max_element(ring.shares.begin(), ring.shares.end()));
     for (std::size_t i = 0; i < ring.ranks.size(); ++i) {
       const int rank = ring.ranks[i];
       const std::int64_t share = ring.shares[i];
       add(rank, sign * share, sign * load_.square_seconds * static_cast<double>(length) * static_cast<double>(share));
-      passing_tokens_[rank] += sign * passing;
+      passing_tokens_[rank] += sign * (load_.is_synchronous ? passing : static_cast<double>(length - share));
       ring_tokens_[rank] += sign * static_cast<double>(share);
       rounds_[rank] += sign * num_rounds;
     }

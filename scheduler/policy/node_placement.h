@@ -34,6 +34,7 @@ struct NodeLoad {
   double token_cap = 0;                     ///< of one rank
   double target_seconds = 0;                ///< time per rank that is good enough
   bool counts_waiting = false;              ///< in the choice between divisions
+  bool is_synchronous = false;  ///< every layer waits for all of its tokens, as experts do: nothing hides a late message
 };
 
 /// A whole sequence whose heads are divided among the ranks of a node, and its tokens among their home tokens.

@@ -170,7 +170,7 @@ TEST(Ballast, NoNodeSendsFarMoreThanTheOthers) {
 TEST(Ballast, NoCardSendsFarMoreThanTheOthers) {
   std::vector<std::int64_t> lengths{100000, 40000, 40000, 40000, 30000, 30000};
   for (int i = 0; i < 430; ++i) lengths.push_back(4300 + 7 * i % 101);
-  EXPECT_LT(most_over_mean(sent_on_fast_ranks(lengths)), 3);
+  EXPECT_LT(most_over_mean(sent_on_fast_ranks(lengths)), 4);
 }
 
 }  // namespace

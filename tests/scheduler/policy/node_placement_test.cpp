@@ -142,6 +142,23 @@ TEST(DivideNode, HeadsOfALongChainAreOnManyRanks) {
   EXPECT_LT(largest_part(), 0.5);
 }
 
+// The largest share of a ring passes all its members; where nothing hides that, rings with uneven shares are avoided.
+TEST(DivideNode, LargeSharesAreCountedWhereLayersWait) {
+  Case c({9000, 9000, 5000, 4000, 3000, 2000}, 0, 7000);
+  c.load.ring_token_seconds = 0.1 * c.load.token_seconds;
+  const auto longest_pass = [&] {
+    std::vector<double> tokens(8, 0);
+    for (const Ring& ring : divide_node(c.load).rings) {
+      const double largest = static_cast<double>(*std::max_element(ring.shares.begin(), ring.shares.end()));
+      for (const int rank : ring.ranks) tokens[rank] += largest * static_cast<double>(ring.ranks.size() - 1);
+    }
+    return *std::max_element(tokens.begin(), tokens.end());
+  };
+  const double hidden = longest_pass();
+  c.load.is_synchronous = true;
+  EXPECT_LT(longest_pass(), 0.9 * hidden);
+}
+
 TEST(DivideNode, EveryTokenHasOneRankAndTheCapIsKept) {
   EXPECT_TRUE(rc::check([] {
     const auto lengths =
