@@ -314,8 +314,8 @@ class Division {
         most_rounds = std::max(most_rounds, rounds_[r]);
       }
       // Where all of a rank's tokens are in rings, nothing else runs while keys and values come and gradients return.
-      makespan = std::max(makespan, longest_linear + longest_wire);
-      makespan = std::max({makespan, longest_wire + cut_ring_seconds(cut), chain_seconds(cut, home, home_seconds)});
+      const double waits = longest_wire + std::max(longest_linear, cut_ring_seconds(cut));
+      makespan = std::max({makespan, waits, chain_seconds(cut, home, home_seconds)});
       const bool has_room =
           split.has_room && cut.left_over <= 1e-9 * load_.cut_attention_seconds && home.left_over <= 1e-9 * home_seconds;
       if (!is_first && makespan >= result_.makespan_seconds) continue;
